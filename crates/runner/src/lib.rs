@@ -1,0 +1,1 @@
+//! The model runner on Candle: paged KV cache, forward pass, sampler

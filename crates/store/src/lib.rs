@@ -1,0 +1,1 @@
+//! Keys, rule sets and bindings, kept across restarts

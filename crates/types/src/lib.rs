@@ -1,0 +1,11 @@
+//! What every layer shares: ids, sampling parameters, samples and results.
+//!
+//! Plain data without behaviour that could differ between layers: no clock, no randomness, no I/O.
+
+mod sampling;
+mod sequence;
+
+pub use sampling::{
+    History, Sample, SamplingParams, StopParams, TokenLogprob, TokenMask, derive_choice_seed,
+};
+pub use sequence::{FinishReason, Priority, SequenceId, Tenant, TokenId, Usage};

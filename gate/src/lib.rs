@@ -1,0 +1,1 @@
+//! Rule sets and the only door to a stream: pure

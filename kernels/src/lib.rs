@@ -1,0 +1,1 @@
+//! Tensor operations of our own, each with its CPU twin

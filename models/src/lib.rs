@@ -1,0 +1,1 @@
+//! Decoder definitions over kernels, and their weights

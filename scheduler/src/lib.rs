@@ -1,0 +1,1 @@
+//! Which sequence gets how much of the next step, and which KV blocks hold it: pure
