@@ -1,0 +1,146 @@
+//! What leaves the engine for one choice: [`Admitted`] text, then exactly one [`End`].
+//!
+//! A slow reader never stops the engine: what finds the channel full waits here and is merged,
+//! bounded by the length of the completion.
+
+use std::time::Duration;
+
+use portcullis_gate::{Admitted, GateReport, Refusal};
+use portcullis_types::{FinishReason, Usage};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Something that happened to a choice of a call.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// Text that passed the gate: the only way that text takes.
+    Admitted {
+        /// Which choice.
+        choice: u32,
+        /// The text and its tokens.
+        admitted: Admitted,
+    },
+    /// The last event of a choice.
+    Ended {
+        /// Which choice.
+        choice: u32,
+        /// How it ended.
+        end: End,
+        /// What it cost.
+        usage: Usage,
+        /// What the gate did.
+        report: GateReport,
+        /// When what happened.
+        timings: Timings,
+    },
+}
+
+/// How a choice ended.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// With an answer.
+    Finished(FinishReason),
+    /// The gate refused; what was released before stands.
+    Refused(Refusal),
+    /// It could not be computed.
+    Failed(Failure),
+}
+
+/// Why a choice could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the log and, in general words, for the caller.
+    pub message: String,
+}
+
+/// Times since the call was taken in, as far as they were reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Until its first step.
+    pub queued: Duration,
+    /// Until its first token was drawn.
+    pub first_token: Option<Duration>,
+    /// Until its first token was released.
+    pub first_release: Option<Duration>,
+    /// Until its end.
+    pub total: Duration,
+    /// Spent in the gate.
+    pub gate: Duration,
+}
+
+/// The sending side of one choice.
+pub(crate) struct Outbox {
+    choice: u32,
+    events: mpsc::Sender<StreamEvent>,
+    held: Option<Admitted>,
+    end: Option<StreamEvent>,
+}
+
+/// Whether an outbox still has something to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// All is sent.
+    Empty,
+    /// The reader is slow: try again later.
+    Full,
+    /// The reader is gone.
+    Closed,
+}
+
+impl Outbox {
+    pub(crate) fn new(choice: u32, events: mpsc::Sender<StreamEvent>) -> Self {
+        Self { choice, events, held: None, end: None }
+    }
+
+    /// Another choice of the same call.
+    pub(crate) fn sibling(&self, choice: u32) -> Self {
+        Self::new(choice, self.events.clone())
+    }
+
+    pub(crate) fn choice(&self) -> u32 {
+        self.choice
+    }
+
+    pub(crate) fn reader_is_gone(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    pub(crate) fn release(&mut self, admitted: Admitted) {
+        if admitted.is_empty() {
+            return;
+        }
+        match &mut self.held {
+            Some(held) => held.append(admitted),
+            None => self.held = Some(admitted),
+        }
+        self.flush();
+    }
+
+    pub(crate) fn finish(&mut self, end: End, usage: Usage, report: GateReport, timings: Timings) {
+        debug_assert!(self.end.is_none(), "a choice ends once");
+        self.end = Some(StreamEvent::Ended { choice: self.choice, end, usage, report, timings });
+    }
+
+    /// Sends what the channel takes, in order.
+    pub(crate) fn flush(&mut self) -> Flushed {
+        if let Some(admitted) = self.held.take() {
+            let event = StreamEvent::Admitted { choice: self.choice, admitted };
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(StreamEvent::Admitted { admitted, .. })) => {
+                    self.held = Some(admitted);
+                    return Flushed::Full;
+                }
+                Err(_) => return Flushed::Closed,
+            }
+        }
+        match self.end.take().map(|end| self.events.try_send(end)) {
+            None | Some(Ok(())) => Flushed::Empty,
+            Some(Err(TrySendError::Full(end))) => {
+                self.end = Some(end);
+                Flushed::Full
+            }
+            Some(Err(TrySendError::Closed(_))) => Flushed::Closed,
+        }
+    }
+}
