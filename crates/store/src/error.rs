@@ -1,0 +1,121 @@
+//! What can go wrong, grouped by who can mend it.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::{BindingTarget, KeyId, RuleSetName};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// What the caller named is not there.
+    #[error(transparent)]
+    NotFound(#[from] Missing),
+
+    /// The version is there, with other bytes.
+    #[error(
+        "rule set {name} has a version {version} already, with other content \
+         ({stored_digest}, not {given_digest}); a version never changes: raise it, \
+         the newest is {newest}"
+    )]
+    VersionExists {
+        /// The rule set.
+        name: RuleSetName,
+        /// The version that was put.
+        version: u32,
+        /// The newest version there is.
+        newest: u32,
+        /// What the version holds.
+        stored_digest: String,
+        /// What was put.
+        given_digest: String,
+    },
+
+    /// The operating system gave no random bytes for a secret.
+    #[error("no random bytes for a new key: {0}")]
+    Random(getrandom::Error),
+
+    /// The database cannot be used: the operator has to act.
+    #[error("while {operation} in {database}: {reason}")]
+    Unusable {
+        /// Where the database is, e.g. the path of its file.
+        database: String,
+        /// What was being done, e.g. `creating a key`.
+        operation: &'static str,
+        /// What is wrong and what to do.
+        reason: Unusable,
+    },
+}
+
+/// What is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Missing {
+    /// No such key.
+    #[error("there is no key {0}")]
+    Key(KeyId),
+    /// No version of this rule set.
+    #[error("there is no rule set {0}; push it first")]
+    RuleSet(RuleSetName),
+    /// The rule set is there, but not in this version.
+    #[error("rule set {name} has no version {version}; the newest is {newest}")]
+    Version {
+        /// The rule set.
+        name: RuleSetName,
+        /// The version that was asked for.
+        version: u32,
+        /// The newest there is.
+        newest: u32,
+    },
+    /// The rule set is not bound to this target.
+    #[error("rule set {ruleset} is not bound to {target}")]
+    Binding {
+        /// The rule set.
+        ruleset: RuleSetName,
+        /// The target.
+        target: BindingTarget,
+    },
+}
+
+/// Why a database cannot be used, and what to do about it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// The data directory or the file cannot be made or opened.
+    #[error("{0}; check that the path is right and that this user may write there")]
+    Access(io::Error),
+    /// The file or its directory is read-only.
+    #[error("it cannot be written; check the permissions of the file and of its directory")]
+    ReadOnly,
+    /// No room.
+    #[error("the disk is full; make room and try again")]
+    DiskFull,
+    /// Another process holds it for longer than the store waits.
+    #[error("another process keeps it locked; try again, or stop that process")]
+    Busy,
+    /// The file is something else, or damaged.
+    #[error("it is damaged or no database ({0}); move it away or restore a backup")]
+    Corrupt(String),
+    /// A later portcullis has changed the schema.
+    #[error(
+        "it was written by a newer portcullis (its schema is {found}, this one knows {known}); \
+         use that version, or another data directory"
+    )]
+    Newer {
+        /// The schema of the database.
+        found: i64,
+        /// The latest schema that this program knows.
+        known: i64,
+    },
+    /// A schema step in the database is not the one in this program.
+    #[error(
+        "its schema step {0} differs from this program's, so another build made it; \
+         use that build, or another data directory"
+    )]
+    ForeignSchema(i64),
+    /// Anything else that the database says.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,63 @@
+//! What SQLite and the file system say, in words that help.
+
+use std::io;
+use std::path::Path;
+
+use sqlx::migrate::MigrateError;
+
+use crate::{StoreError, Unusable};
+
+pub(super) fn unusable(
+    path: &Path,
+    operation: &'static str,
+    reason: impl Into<Unusable>,
+) -> StoreError {
+    let database = path.display().to_string();
+    StoreError::Unusable {
+        database,
+        operation,
+        reason: reason.into(),
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Access(error)
+    }
+}
+
+impl From<sqlx::Error> for Unusable {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(error) => Self::Access(error),
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::ColumnDecode { .. } => Self::Corrupt(error.to_string()),
+            sqlx::Error::Database(error) => from_sqlite(error),
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+/// By the primary result code, the low byte of what sqlx reports.
+/// Source: <https://www.sqlite.org/rescode.html>.
+fn from_sqlite(error: Box<dyn sqlx::error::DatabaseError>) -> Unusable {
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    match code.map(|extended| extended & 0xff) {
+        Some(5 | 6) => Unusable::Busy,
+        Some(8) => Unusable::ReadOnly,
+        Some(11 | 26) => Unusable::Corrupt(error.message().to_owned()),
+        Some(13) => Unusable::DiskFull,
+        Some(14) => Unusable::Access(io::Error::other(error)),
+        _ => Unusable::Other(error.into_error()),
+    }
+}
+
+/// Why the schema could not be brought up to date; `known` is the latest step of this program.
+pub(super) fn from_migration(error: MigrateError, known: i64) -> Unusable {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(found) => Unusable::Newer { found, known },
+        MigrateError::VersionMismatch(step) => Unusable::ForeignSchema(step),
+        other => Unusable::Other(Box::new(other)),
+    }
+}
