@@ -1,1 +1,31 @@
-//! HTTP and wire JSON: the only crate that knows them
+//! HTTP and wire JSON: the only crate that knows them.
+//!
+//! [`router`] is the whole server as a function of [`AppState`]; [`serve`] puts it on a listener
+//! and drains it. A handler reads like the path of a request: parse, authorise, validate, gate,
+//! submit, answer. Read `routes/chat.rs` first.
+//!
+//! What is absent on purpose: tensors, scheduling, and any way to text other than
+//! [`portcullis_gate::Admitted`].
+
+mod answer;
+mod auth;
+mod body;
+mod config;
+mod error;
+mod health;
+mod ids;
+mod metrics;
+mod middleware;
+mod routes;
+mod rules;
+mod serve;
+mod shape;
+mod state;
+mod stream;
+mod validate;
+mod wire;
+
+pub use config::{SamplingDefaults, ServedModel, ServerConfig};
+pub use routes::router;
+pub use serve::serve;
+pub use state::{AppState, WallClock};

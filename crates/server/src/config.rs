@@ -1,0 +1,101 @@
+//! What the server is told: its limits, and the model that it serves.
+
+use std::time::Duration;
+
+use portcullis_engine::Limits;
+use portcullis_gate::Quota;
+use portcullis_store::DeploymentName;
+use portcullis_types::TokenId;
+
+/// Limits and timeouts of the server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Bytes of a request body; more gets 413.
+    pub max_body_bytes: usize,
+    /// Completions of one call: `n`, times the prompts of a `/v1/completions` call.
+    pub max_choices: u32,
+    /// Rule sets kept compiled; a rarer one is compiled again when it is next needed.
+    pub max_compiled_rulesets: usize,
+    /// How long the engine may have work and not step before `/health` says 503.
+    pub stall_timeout: Duration,
+    /// How often a stream that has nothing to say sends a comment.
+    pub keep_alive_interval: Duration,
+    /// How long running calls may take once the server is told to stop.
+    pub drain_timeout: Duration,
+    /// Whether inference needs no key while the store holds none. [`crate::serve`] takes it back
+    /// when its listener is not bound to a loopback address.
+    pub open_on_loopback: bool,
+    /// What the gate may spend on one completion.
+    pub quota: Quota,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 4 << 20,
+            max_choices: 64,
+            max_compiled_rulesets: 64,
+            stall_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            open_on_loopback: true,
+            quota: Quota::default(),
+        }
+    }
+}
+
+/// The model that answers, and the name under which users ask for it.
+#[derive(Clone, Debug)]
+pub struct ServedModel {
+    /// What users put in `model`.
+    pub deployment: DeploymentName,
+    /// Where its weights come from, as `/v1/models` reports it.
+    pub root: String,
+    /// Prompt and completion together, in tokens.
+    pub max_model_len: usize,
+    /// Tokens that the model has logits for.
+    pub vocab_size: usize,
+    /// Tokens with which it ends its answers.
+    pub end_tokens: Vec<TokenId>,
+    /// How tokens are drawn when the caller does not say.
+    pub defaults: SamplingDefaults,
+    /// When it was made, or began to be served, in Unix seconds.
+    pub created_unix: i64,
+}
+
+impl ServedModel {
+    pub(crate) fn limits(&self, config: &ServerConfig) -> Limits {
+        Limits {
+            max_model_len: self.max_model_len,
+            vocab_size: self.vocab_size,
+            max_choices: config.max_choices,
+        }
+    }
+}
+
+/// What a model's `generation_config.json` recommends; its `Default` is that of OpenAI's API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingDefaults {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// In (0, 1].
+    pub top_p: f32,
+    /// `None` keeps every token.
+    pub top_k: Option<u32>,
+    /// In [0, 1].
+    pub min_p: f32,
+    /// 1 is off.
+    pub repetition_penalty: f32,
+}
+
+impl Default for SamplingDefaults {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: None,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+        }
+    }
+}

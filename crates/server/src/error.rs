@@ -1,0 +1,286 @@
+//! The one place that maps errors to status, type, param and code.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use portcullis_engine::{InvalidRequest, SubmitError};
+use portcullis_gate::{Refusal, RuleSetErrors};
+use portcullis_store::{NameError, StoreError};
+use portcullis_text::TextError;
+
+use crate::wire::error::{ErrorBody, ErrorDetail, Mistake};
+
+/// Seconds after which a caller who found the queue full should try again.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error as a caller sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+    param: Option<String>,
+    code: Option<Cow<'static, str>>,
+    mistakes: Vec<Mistake>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self.body())).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<InvalidRequest> for ApiError {
+    fn from(error: InvalidRequest) -> Self {
+        let code = match error {
+            InvalidRequest::ContextOverflow { .. } | InvalidRequest::CompletionOverflow { .. } => {
+                "context_length_exceeded"
+            }
+            InvalidRequest::OutOfRange { .. } | InvalidRequest::UnknownToken { .. } => {
+                "invalid_value"
+            }
+        };
+        Self::invalid(error.param(), error.to_string()).with_code(code)
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        let (status, kind, code) = match error {
+            SubmitError::QueueFull { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "queue_full",
+            ),
+            SubmitError::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable",
+                "draining",
+            ),
+            SubmitError::Stopped => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable",
+                "engine_stopped",
+            ),
+        };
+        Self::new(status, kind, error.to_string()).with_code(code)
+    }
+}
+
+/// A refusal before anything was released. Routers retry 429 and 5xx, and would make five calls
+/// of one refusal: it is never one of these.
+impl From<&Refusal> for ApiError {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "admissibility_error",
+            refusal.to_string(),
+        )
+        .with_code(refusal_code(refusal))
+    }
+}
+
+/// `retail-advice@3/no-guarantee`
+fn refusal_code(refusal: &Refusal) -> String {
+    let Refusal {
+        ruleset, version, ..
+    } = refusal;
+    match &refusal.rule {
+        Some(rule) => format!("{ruleset}@{version}/{rule}"),
+        None => format!("{ruleset}@{version}"),
+    }
+}
+
+/// All mistakes of a rule set at once; the message holds the first.
+impl From<&RuleSetErrors> for ApiError {
+    fn from(errors: &RuleSetErrors) -> Self {
+        let mistakes: Vec<Mistake> = errors.0.iter().map(mistake).collect();
+        let message = match mistakes.as_slice() {
+            [] => "the rule set cannot be loaded".to_owned(),
+            [only] => said(only),
+            [first, rest @ ..] => format!("{} (and {} more)", said(first), rest.len()),
+        };
+        Self {
+            mistakes,
+            ..Self::bad_request(message).with_code("invalid_ruleset")
+        }
+    }
+}
+
+fn mistake(diagnostic: &portcullis_gate::Diagnostic) -> Mistake {
+    Mistake {
+        line: diagnostic.line,
+        column: diagnostic.column,
+        message: diagnostic.message.clone(),
+        mend: diagnostic.mend.clone(),
+    }
+}
+
+fn said(mistake: &Mistake) -> String {
+    let Mistake {
+        line,
+        column,
+        message,
+        mend,
+    } = mistake;
+    format!("line {line}, column {column}: {message}; {mend}")
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(missing) => Self::not_found(missing.to_string()),
+            StoreError::VersionExists { .. } => {
+                Self::with_status(StatusCode::CONFLICT, error.to_string())
+                    .with_code("version_exists")
+            }
+            error => {
+                tracing::error!(%error, "the store failed");
+                Self::internal("the server could not read or write its store; its log says why")
+            }
+        }
+    }
+}
+
+impl From<TextError> for ApiError {
+    fn from(error: TextError) -> Self {
+        if error.blames_request() {
+            return Self::bad_request(error.to_string()).with_code("invalid_prompt");
+        }
+        tracing::error!(%error, "the tokenizer or the chat template failed");
+        Self::internal("the server could not turn this request into tokens; its log says why")
+    }
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            status,
+            kind,
+            message,
+            param: None,
+            code: None,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// 400 without a parameter to blame.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::with_status(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 400 that names the parameter.
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let param = param.into();
+        let said = message.into();
+        let message = if said.contains(&param) {
+            said
+        } else {
+            format!("{param}: {said}")
+        };
+        Self {
+            param: Some(param),
+            ..Self::bad_request(message).with_code("invalid_value")
+        }
+    }
+
+    /// 400 for a name that can be none.
+    pub(crate) fn name(param: &str, error: &NameError) -> Self {
+        Self::invalid(param, error.to_string())
+    }
+
+    /// 400 for something that clients of this API know and this server cannot do.
+    pub(crate) fn not_built(param: &str, message: &str) -> Self {
+        Self::invalid(param, message).with_code("unsupported_parameter")
+    }
+
+    /// A fault of the caller with another status than 400.
+    pub(crate) fn with_status(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, "invalid_request_error", message)
+    }
+
+    /// 401
+    pub(crate) fn unauthenticated(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+            .with_code("invalid_api_key")
+    }
+
+    /// 403
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+            .with_code("insufficient_permissions")
+    }
+
+    /// 404 for a model, in OpenAI's words.
+    pub(crate) fn no_such_model(model: &str) -> Self {
+        let message =
+            format!("The model `{model}` does not exist or you do not have access to it.");
+        let error = Self::with_status(StatusCode::NOT_FOUND, message).with_code("model_not_found");
+        error.blaming("model")
+    }
+
+    /// 404 for anything else.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::with_status(StatusCode::NOT_FOUND, message).with_code("not_found")
+    }
+
+    /// 500: the log says more than the caller learns.
+    pub(crate) fn internal(message: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+            .with_code("internal_error")
+    }
+
+    /// 503
+    pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable",
+            message,
+        )
+        .with_code(code)
+    }
+
+    pub(crate) fn with_code(self, code: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: Some(code.into()),
+            ..self
+        }
+    }
+
+    /// Names another parameter.
+    pub(crate) fn blaming(self, param: &str) -> Self {
+        Self {
+            param: Some(param.to_owned()),
+            ..self
+        }
+    }
+
+    /// The body, also sent as an event when a stream has begun.
+    pub(crate) fn body(self) -> ErrorBody {
+        ErrorBody {
+            error: ErrorDetail {
+                message: self.message,
+                kind: self.kind,
+                param: self.param,
+                code: self.code,
+                diagnostics: self.mistakes,
+            },
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Ids and seeds.
+
+/// An id that was never given before, such as `chatcmpl-4f…`.
+pub(crate) fn new_id(prefix: &str) -> String {
+    format!("{prefix}{}", hex::encode(random::<16>()))
+}
+
+/// The seed of a call that brings none.
+pub(crate) fn new_seed() -> u64 {
+    u64::from_le_bytes(random())
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system always has randomness after boot");
+    bytes
+}

@@ -1,0 +1,78 @@
+//! What happens to every request before its handler and to every answer after it.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use crate::error::ApiError;
+use crate::ids::new_id;
+use crate::state::App;
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Characters of a request id that is taken over, at most.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Names a call in logs and in its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Takes `X-Request-Id` over or makes one, and logs the answer under it: route and status, never
+/// a key, a prompt or an output.
+pub(crate) async fn name_request(
+    State(app): State<App>,
+    route: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    app.metrics.count_answer(route, status);
+    span.in_scope(|| tracing::info!(route, status, "answered"));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers
+        .get(&X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if is_clean(id) => id.to_owned(),
+        _ => new_id("req_"),
+    }
+}
+
+/// Printable ASCII: what reaches a log can neither break a line nor colour it.
+fn is_clean(id: &str) -> bool {
+    (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Compressed bodies are refused: a small one can unpack to any size.
+pub(crate) async fn refuse_encodings(request: Request, next: Next) -> Response {
+    let encoding = request.headers().get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return ApiError::with_status(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body with a Content-Encoding is not accepted; send it as it is",
+        )
+        .with_code("unsupported_content_encoding")
+        .into_response();
+    }
+    next.run(request).await
+}
+
+/// The answer of a handler that panicked; its neighbours go on.
+pub(crate) fn answer_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked; the report stands in the log before this line");
+    ApiError::internal("the server met a bug while it handled the request").into_response()
+}

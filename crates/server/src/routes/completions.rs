@@ -1,0 +1,33 @@
+//! `POST /v1/completions`: text, several texts, or token ids.
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::answer::answer;
+use crate::auth::{Permission, authorise};
+use crate::body;
+use crate::error::ApiError;
+use crate::middleware::RequestId;
+use crate::state::App;
+use crate::validate::{CompletionRequest, Origin};
+
+pub(super) async fn complete(
+    State(app): State<App>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = authorise(&app, request.headers(), Permission::Infer).await?;
+    let completion = CompletionRequest::parse(&body::json(&app, request).await?)?;
+    let gate = app
+        .catalog
+        .gate_for(caller.key_id(), &app.model.deployment)
+        .await?;
+    let origin = Origin {
+        request_id,
+        tenant: caller.tenant(),
+        gate,
+    };
+    let call = completion.validate(&app, origin).await?;
+    answer(&app, call).await
+}

@@ -1,0 +1,85 @@
+//! Which path leads to which handler, and what surrounds them all.
+
+mod chat;
+mod completions;
+mod keys;
+mod models;
+mod probes;
+mod rulesets;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::error::ApiError;
+use crate::middleware::{answer_panic, name_request, refuse_encodings};
+use crate::state::{App, AppState};
+
+/// The whole server.
+pub fn router(state: AppState) -> Router {
+    let app = state.0;
+    inference()
+        .merge(probes())
+        .merge(administration())
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(refuse_encodings))
+        .layer(CatchPanicLayer::custom(answer_panic))
+        // Outermost, so that errors of all others carry the request's name too.
+        .layer(from_fn_with_state(app.clone(), name_request))
+        .with_state(app)
+}
+
+fn inference() -> Router<App> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::show))
+}
+
+fn probes() -> Router<App> {
+    Router::new()
+        .route("/", get(probes::greet))
+        .route("/live", get(probes::live))
+        .route("/health", get(probes::health))
+        .route("/metrics", get(probes::metrics))
+        .route("/version", get(probes::version))
+}
+
+fn administration() -> Router<App> {
+    let bindings = get(rulesets::bindings)
+        .post(rulesets::bind)
+        .delete(rulesets::unbind);
+    Router::new()
+        .route("/v1/rulesets", get(rulesets::list).post(rulesets::register))
+        .route("/v1/rulesets/{name}", get(rulesets::versions))
+        .route(
+            "/v1/rulesets/{name}/versions/{version}",
+            get(rulesets::source),
+        )
+        .route("/v1/rulesets/{name}/bindings", bindings)
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{id}", axum::routing::delete(keys::revoke))
+}
+
+async fn no_route(request: Request) -> ApiError {
+    ApiError::not_found(format!(
+        "there is no {} {}",
+        request.method(),
+        request.uri().path()
+    ))
+    .with_code("unknown_url")
+}
+
+async fn wrong_method(request: Request) -> ApiError {
+    let message = format!(
+        "{} is not possible on {}; the Allow header says what is",
+        request.method(),
+        request.uri().path()
+    );
+    ApiError::with_status(StatusCode::METHOD_NOT_ALLOWED, message).with_code("method_not_allowed")
+}

@@ -1,0 +1,118 @@
+//! The server on a listener, and how it stops.
+
+use std::convert::Infallible;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::routes::router;
+use crate::state::{App, AppState};
+
+/// How long answers that are complete may take to reach their readers after the last call ended.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the heartbeat of the engine is looked at when nobody asks.
+const PULSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
+/// ones finish for up to `drain_timeout`, then the listener closes.
+///
+/// Inference without a key is possible only if the listener is bound to a loopback address.
+///
+/// # Errors
+/// The listener has no address or fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let app = Arc::clone(&state.0);
+    if !listener.local_addr()?.ip().is_loopback() {
+        app.open.store(false, Ordering::Release);
+    }
+    let (close, closed) = oneshot::channel::<()>();
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async {
+        // A closed door counts as told to close.
+        let _ = closed.await;
+    });
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        () = shutdown => {}
+        never = watch_pulse(&app) => match never {},
+    }
+    drain(&app).await;
+    // The server may have ended on its own by now; then there is nobody to tell.
+    drop(close);
+    match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
+        Ok(ended) => ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        Err(_) => {
+            tracing::warn!("some connections were still open when the server stopped");
+            server.abort();
+            Ok(())
+        }
+    }
+}
+
+/// Keeps the heartbeat current, so that one question to `/health` is enough to know.
+async fn watch_pulse(app: &App) -> Infallible {
+    let mut ticks = tokio::time::interval(PULSE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        app.heartbeat.observe(&app.engine.status(), app.clock.now());
+    }
+}
+
+async fn drain(app: &App) {
+    app.engine.drain();
+    tracing::info!(calls = app.calls.running(), "draining");
+    let timeout = app.config.drain_timeout;
+    if tokio::time::timeout(timeout, app.calls.all_ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            calls = app.calls.running(),
+            ?timeout,
+            "calls were cut off by the shutdown"
+        );
+    }
+}
+
+/// Counts calls from their submission until their answer is complete or its reader is gone.
+pub(crate) struct CallCounter(watch::Sender<usize>);
+
+/// One call under way.
+pub(crate) struct RunningCall(watch::Sender<usize>);
+
+impl CallCounter {
+    pub(crate) fn begin(&self) -> RunningCall {
+        self.0.send_modify(|running| *running += 1);
+        RunningCall(self.0.clone())
+    }
+
+    fn running(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    async fn all_ended(&self) {
+        // The sender is `self`: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|&running| running == 0).await;
+    }
+}
+
+impl Default for CallCounter {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}

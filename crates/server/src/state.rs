@@ -1,0 +1,82 @@
+//! What every handler shares. Nothing in it changes after the start but counters and caches.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use portcullis_engine::{Clock, EngineHandle, Limits};
+use portcullis_store::Store;
+use portcullis_text::{ChatTemplate, Tokenizer};
+
+use crate::config::{ServedModel, ServerConfig};
+use crate::health::Heartbeat;
+use crate::metrics::Metrics;
+use crate::rules::Catalog;
+use crate::serve::CallCounter;
+
+/// Gives the time in Unix seconds.
+pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The server's state; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(pub(crate) App);
+
+/// What handlers take as `State`.
+pub(crate) type App = Arc<Shared>;
+
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) model: ServedModel,
+    pub(crate) limits: Limits,
+    pub(crate) engine: EngineHandle,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wall: WallClock,
+    pub(crate) catalog: Catalog,
+    pub(crate) metrics: Metrics,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) calls: CallCounter,
+    /// Whether inference needs no key while the store holds none.
+    pub(crate) open: AtomicBool,
+}
+
+impl AppState {
+    /// Binds everything together. `clock` measures, `wall` dates answers.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where all parts meet"
+    )]
+    pub fn new(
+        config: ServerConfig,
+        model: ServedModel,
+        engine: EngineHandle,
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        wall: WallClock,
+    ) -> Self {
+        let shared = Shared {
+            limits: model.limits(&config),
+            catalog: Catalog::new(
+                Arc::clone(&store),
+                config.quota,
+                config.max_compiled_rulesets,
+            ),
+            metrics: Metrics::new(&model, engine.clone()),
+            heartbeat: Heartbeat::new(config.stall_timeout),
+            calls: CallCounter::default(),
+            open: AtomicBool::new(config.open_on_loopback),
+            config,
+            model,
+            engine,
+            tokenizer,
+            template,
+            store,
+            clock,
+            wall,
+        };
+        Self(Arc::new(shared))
+    }
+}

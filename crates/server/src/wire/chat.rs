@@ -1,0 +1,125 @@
+//! `/v1/chat/completions`.
+
+use portcullis_text::{Role, ToolCall};
+use serde::{Deserialize, Serialize};
+
+use super::call::{Admissibility, UsageBody};
+
+/// The fields that only chat has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "a JSON object")]
+pub(crate) struct ChatFields {
+    pub(crate) messages: Option<Vec<ChatMessage>>,
+    pub(crate) max_completion_tokens: Option<usize>,
+    pub(crate) logprobs: Option<bool>,
+    pub(crate) top_logprobs: Option<u8>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ChatMessage {
+    pub(crate) role: Role,
+    #[serde(default)]
+    pub(crate) content: Option<Content>,
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) tool_calls: Option<Vec<ToolCall>>,
+    #[serde(default)]
+    pub(crate) tool_call_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of text parts")]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Part {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) text: Option<String>,
+}
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatCompletion {
+    pub(crate) id: String,
+    pub(crate) object: &'static str,
+    pub(crate) created: i64,
+    pub(crate) model: String,
+    pub(crate) system_fingerprint: &'static str,
+    pub(crate) choices: Vec<ChatChoice>,
+    pub(crate) usage: UsageBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admissibility: Option<Admissibility>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatChoice {
+    pub(crate) index: usize,
+    pub(crate) message: AnswerMessage,
+    pub(crate) logprobs: Option<ChatLogprobs>,
+    pub(crate) finish_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerMessage {
+    pub(crate) role: &'static str,
+    pub(crate) content: String,
+    pub(crate) refusal: Option<String>,
+}
+
+/// One event of a stream.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatChunk {
+    pub(crate) id: String,
+    pub(crate) object: &'static str,
+    pub(crate) created: i64,
+    pub(crate) model: String,
+    pub(crate) system_fingerprint: &'static str,
+    pub(crate) choices: Vec<ChunkChoice>,
+    /// Absent unless asked for; then null in all chunks but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Option<UsageBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admissibility: Option<Admissibility>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChunkChoice {
+    pub(crate) index: usize,
+    pub(crate) delta: Delta,
+    pub(crate) logprobs: Option<ChatLogprobs>,
+    pub(crate) finish_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ChatLogprobs {
+    pub(crate) content: Vec<ChatLogprob>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatLogprob {
+    #[serde(flatten)]
+    pub(crate) token: TokenText,
+    pub(crate) top_logprobs: Vec<TokenText>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TokenText {
+    pub(crate) token: String,
+    pub(crate) logprob: f32,
+    /// A token may be part of a character; several then make one.
+    pub(crate) bytes: Option<Vec<u8>>,
+}

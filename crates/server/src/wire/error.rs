@@ -1,0 +1,32 @@
+//! The body of every error.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// `{"error": {…}}`
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorBody {
+    pub(crate) error: ErrorDetail,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorDetail {
+    pub(crate) message: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<Cow<'static, str>>,
+    /// Mistakes of a rule set, all at once; ours, and only for rule sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) diagnostics: Vec<Mistake>,
+}
+
+/// One mistake in a rule set.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Mistake {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) message: String,
+    pub(crate) mend: String,
+}

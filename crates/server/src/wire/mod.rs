@@ -1,0 +1,14 @@
+//! The JSON of requests and answers, as serde types and nothing more: what a value must be is
+//! decided in `validate.rs`.
+//!
+//! Source: OpenAI's API reference; where vLLM's server adds a field (`top_k`, `min_p`, …), vLLM's
+//! name. Fields that are not here are accepted and ignored, since routers add some.
+
+pub(crate) mod admin;
+pub(crate) mod call;
+pub(crate) mod chat;
+pub(crate) mod completion;
+pub(crate) mod error;
+mod parse;
+
+pub(crate) use parse::parse;
