@@ -1,0 +1,122 @@
+//! Rule sets: what a compliance officer writes, parsed once into what cannot be wrong.
+
+mod compile;
+mod fields;
+mod model;
+mod pattern;
+mod read;
+mod selftest;
+mod yaml;
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+pub use crate::diagnostic::{Diagnostic, RuleSetErrors};
+pub use model::{
+    Action, CheckpointConfig, Kind, Mode, Normalise, OnGateError, ResampleConfig, Rule, Scope, Then,
+};
+
+use crate::{diagnostic::Diagnostics, scan::Matcher};
+use model::Definition;
+
+/// A rule set: validated, compiled, its tests passed. Immutable.
+#[derive(Debug)]
+pub struct RuleSet {
+    definition: Definition,
+    matcher: Matcher,
+    digest: String,
+    source: Vec<u8>,
+}
+
+impl RuleSet {
+    /// Reads a rule set, compiles its patterns and runs its tests at every split.
+    ///
+    /// Safe on hostile input: every size is bounded (see [`crate::limits`]).
+    ///
+    /// # Errors
+    /// All mistakes at once, in the order of the file. Tests run only where nothing else is wrong.
+    pub fn load(source: &[u8]) -> Result<RuleSet, RuleSetErrors> {
+        let mut mistakes = Diagnostics::default();
+        let document = yaml::parse(source, &mut mistakes);
+        let draft = document.and_then(|document| read::draft(&document, &mut mistakes));
+        let compiled = draft.and_then(|draft| compile::compile(draft, &mut mistakes));
+        let (definition, matcher, tests) = match compiled {
+            Some(compiled) if mistakes.is_empty() => compiled,
+            _ => return Err(mistakes.into_errors()),
+        };
+        let ruleset = Arc::new(RuleSet {
+            definition,
+            matcher,
+            digest: digest(source),
+            source: source.to_vec(),
+        });
+        selftest::run(&ruleset, &tests, &mut mistakes);
+        if !mistakes.is_empty() {
+            return Err(mistakes.into_errors());
+        }
+        Ok(Arc::into_inner(ruleset).expect("the tests keep no reference to the rule set"))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Its version: with the name, what operators speak of.
+    pub fn version(&self) -> u32 {
+        self.definition.version
+    }
+
+    /// `sha256:` and the lower-case hexadecimal digest of the file's bytes: its identity.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The file, byte for byte.
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+
+    /// Whether it acts or only watches.
+    pub fn mode(&self) -> Mode {
+        self.definition.mode
+    }
+
+    /// When it is evaluated, and how much it may hold back.
+    pub fn checkpoint(&self) -> CheckpointConfig {
+        self.definition.checkpoint
+    }
+
+    /// How often, how far back, and what then.
+    pub fn resample(&self) -> ResampleConfig {
+        self.definition.resample
+    }
+
+    /// What happens when it cannot be evaluated.
+    pub fn on_gate_error(&self) -> OnGateError {
+        self.definition.on_gate_error
+    }
+
+    /// The rules, in the order of the file.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.definition.rules.iter()
+    }
+
+    /// Whether text may wait for it: it is enforced, and some rule can change what is released.
+    pub fn holds(&self) -> bool {
+        self.mode() == Mode::Enforce && self.rules().any(|rule| rule.action.holds())
+    }
+
+    pub(crate) fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    pub(crate) fn matcher(&self) -> &Matcher {
+        &self.matcher
+    }
+}
+
+fn digest(source: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(source)))
+}

@@ -1,0 +1,208 @@
+//! A rule's words to expressions that an automaton can run.
+
+use regex_syntax::{
+    ParserBuilder,
+    hir::{Hir, HirKind, Look},
+};
+
+use super::{
+    fields::printable,
+    model::{Kind, Normalise, Rule},
+};
+use crate::{limits::SPAN_BYTES_MAX, view};
+
+/// Depth of nesting in a regular expression.
+const NEST_MAX: u32 = 50;
+
+/// What is wrong with a pattern, and how to mend it.
+pub(super) struct Unusable {
+    pub(super) message: String,
+    pub(super) mend: String,
+}
+
+/// One pattern, ready to be compiled.
+#[derive(Debug)]
+pub(super) struct Expression {
+    pub(super) hir: Hir,
+    /// Longer matches do not count; `None` where no match is longer than is allowed anyway.
+    pub(super) max_span: Option<usize>,
+    /// Whether it depends on what follows its match.
+    pub(super) looks_ahead: bool,
+}
+
+/// The expressions of a rule, one for each of its patterns in their order.
+pub(super) fn expressions(rule: &Rule) -> Vec<Result<Expression, Unusable>> {
+    match &rule.kind {
+        Kind::Phrases {
+            phrases,
+            whole_word,
+        } => {
+            let phrases = phrases.iter();
+            phrases
+                .map(|text| phrase(text, rule.normalise, *whole_word))
+                .collect()
+        }
+        Kind::Regex { pattern, max_span } => vec![regex(pattern, rule.normalise, *max_span)],
+    }
+}
+
+/// A phrase as the text will be when it is looked for. Folding is per character, so wherever the
+/// phrase stands in the text as written, its fold stands in the fold of the text: one look at the
+/// folded text finds both.
+fn phrase(text: &str, normalise: Normalise, whole_word: bool) -> Result<Expression, Unusable> {
+    let folded = view::fold(normalise, text);
+    if folded.trim().is_empty() {
+        return Err(Unusable {
+            message: format!(
+                "nothing that shows is left of the phrase `{}`",
+                printable(text)
+            ),
+            mend: "write visible text, or use a regex with `normalise: none`".to_owned(),
+        });
+    }
+    if folded.len() > SPAN_BYTES_MAX {
+        return Err(Unusable {
+            message: format!(
+                "the phrase `{}` folds to {} bytes",
+                printable(text),
+                folded.len()
+            ),
+            mend: format!("use one of at most {SPAN_BYTES_MAX}"),
+        });
+    }
+    let literal = Hir::literal(folded.into_bytes());
+    let hir = match whole_word {
+        // Half boundaries: only what is next to the phrase counts, so that `$100` may begin a word.
+        true => Hir::concat(vec![
+            Hir::look(Look::WordStartHalfAscii),
+            literal,
+            Hir::look(Look::WordEndHalfAscii),
+        ]),
+        false => literal,
+    };
+    Ok(Expression {
+        hir,
+        max_span: None,
+        looks_ahead: whole_word,
+    })
+}
+
+fn regex(
+    pattern: &str,
+    normalise: Normalise,
+    max_span: Option<usize>,
+) -> Result<Expression, Unusable> {
+    let folded = normalise != Normalise::None;
+    if folded {
+        refuse_unseen(&parse(pattern, false)?)?;
+    }
+    let hir = parse(pattern, folded)?;
+    let properties = hir.properties();
+    refuse_lengths(properties.minimum_len(), properties.maximum_len(), max_span)?;
+    let looks = properties.look_set();
+    if looks.contains_word_unicode() {
+        return Err(Unusable {
+            message: "a word boundary over all of Unicode cannot be run on bytes".to_owned(),
+            mend: r"write `(?-u:\b)` for `\b`".to_owned(),
+        });
+    }
+    let longest = properties.maximum_len();
+    let bounded = |max: &usize| longest.is_none_or(|longest| longest > *max);
+    Ok(Expression {
+        looks_ahead: looks
+            .iter()
+            .any(|look| !matches!(look, Look::Start | Look::StartLF)),
+        max_span: max_span.filter(bounded),
+        hir,
+    })
+}
+
+fn parse(pattern: &str, case_insensitive: bool) -> Result<Hir, Unusable> {
+    let mut parser = ParserBuilder::new()
+        .nest_limit(NEST_MAX)
+        .case_insensitive(case_insensitive)
+        .build();
+    parser.parse(pattern).map_err(|error| Unusable {
+        message: syntax_message(&error),
+        mend: "see https://docs.rs/regex for the syntax; there is no look-around and no \
+               back-reference, and a pattern matches whole characters"
+            .to_owned(),
+    })
+}
+
+fn syntax_message(error: &regex_syntax::Error) -> String {
+    let (what, at) = match error {
+        regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
+        regex_syntax::Error::Translate(error) => (error.kind().to_string(), error.span()),
+        other => return format!("the regex cannot be read: {other}"),
+    };
+    format!(
+        "the regex cannot be read at its character {}: {what}",
+        at.start.column
+    )
+}
+
+fn refuse_lengths(
+    shortest: Option<usize>,
+    longest: Option<usize>,
+    max_span: Option<usize>,
+) -> Result<(), Unusable> {
+    if shortest.is_none() {
+        return Err(Unusable {
+            message: "the regex can never match".to_owned(),
+            mend: "take out the empty class or the contradiction".to_owned(),
+        });
+    }
+    if shortest == Some(0) {
+        return Err(Unusable {
+            message: "the regex matches the empty text, that is everywhere".to_owned(),
+            mend: "use `+` for `*`, or take out what makes all of it optional".to_owned(),
+        });
+    }
+    let too_long = longest.is_none_or(|longest| longest > SPAN_BYTES_MAX);
+    if too_long && max_span.is_none() {
+        let longest = longest.map_or("any length".to_owned(), |bytes| format!("{bytes} bytes"));
+        return Err(Unusable {
+            message: format!("a match may have {longest}, and so much text may be held back"),
+            mend: format!(
+                "bound the repetition (`{{1,64}}` for `+`), or add `max_span: BYTES` of at most \
+                 {SPAN_BYTES_MAX}"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses characters that the folded text never shows, for with them the rule would be blind.
+fn refuse_unseen(hir: &Hir) -> Result<(), Unusable> {
+    let mut open = vec![hir];
+    while let Some(hir) = open.pop() {
+        match hir.kind() {
+            HirKind::Literal(literal) => refuse_unseen_literal(&literal.0)?,
+            HirKind::Repetition(repetition) => open.push(&repetition.sub),
+            HirKind::Capture(capture) => open.push(&capture.sub),
+            HirKind::Concat(parts) | HirKind::Alternation(parts) => open.extend(parts),
+            HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unseen_literal(literal: &[u8]) -> Result<(), Unusable> {
+    for character in String::from_utf8_lossy(literal).chars() {
+        let seen = view::fold(Normalise::Basic, &character.to_string());
+        if seen != character.to_lowercase().to_string() {
+            return Err(Unusable {
+                message: format!(
+                    "the folded text never shows `{}`",
+                    printable(&character.to_string())
+                ),
+                mend: match seen.is_empty() {
+                    true => "leave it out, or use `normalise: none`".to_owned(),
+                    false => format!("write `{seen}`, or use `normalise: none`"),
+                },
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! One anchored automaton over many patterns.
+
+use regex_automata::{
+    Anchored, MatchKind,
+    dfa::{Automaton, StartKind, dense},
+    nfa::thompson,
+    util::{primitives::StateID, start},
+};
+use regex_syntax::hir::Hir;
+
+use crate::limits::{DETERMINISE_BYTES_MAX, DFA_BYTES_MAX, NFA_BYTES_MAX};
+
+/// What the automaton knows of a pattern.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    /// Index of the rule in its set.
+    pub(crate) rule: usize,
+    /// Whether it depends on what follows its match (`$`, `\b`).
+    pub(crate) looks_ahead: bool,
+}
+
+/// Patterns of one view that live and die together: all hold text back or none does, and all have
+/// the same `max_span`, so that no pattern is held for by the measure of another.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    dfa: Dfa,
+    patterns: Vec<Pattern>,
+    /// The start state for each byte that may come before, and at 256 for the start of the text.
+    starts: Vec<StateID>,
+    /// For each state, by its index, whether a match can be reached from it.
+    fruitful: Vec<bool>,
+    holds: bool,
+    max_span: Option<usize>,
+}
+
+/// Why a lane could not be built.
+#[derive(Debug)]
+pub(crate) enum BuildError {
+    /// An automaton over its limit.
+    TooLarge,
+    /// Something the automaton cannot express, such as a Unicode word boundary.
+    Unsupported(String),
+}
+
+type Dfa = dense::DFA<Vec<u32>>;
+
+const AT_START: usize = 256;
+
+impl Lane {
+    /// Compiles `hirs`, of which each belongs to the pattern at its index.
+    pub(crate) fn build(
+        hirs: &[Hir],
+        patterns: Vec<Pattern>,
+        holds: bool,
+        max_span: Option<usize>,
+    ) -> Result<Self, BuildError> {
+        let dfa = build_dfa(hirs)?;
+        let starts = start_states(&dfa)?;
+        let fruitful = fruitful_states(&dfa, &starts);
+        Ok(Self {
+            dfa,
+            patterns,
+            starts,
+            fruitful,
+            holds,
+            max_span,
+        })
+    }
+
+    /// Whether text waits for these patterns.
+    pub(crate) fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Bytes of memory it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.dfa.memory_usage() + self.fruitful.len()
+    }
+
+    /// The state before the first byte of a match that follows `previous`.
+    pub(super) fn start(&self, previous: Option<u8>) -> StateID {
+        self.starts[previous.map_or(AT_START, usize::from)]
+    }
+
+    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.dfa.next_state(state, byte)
+    }
+
+    pub(super) fn next_at_end(&self, state: StateID) -> StateID {
+        self.dfa.next_eoi_state(state)
+    }
+
+    /// The patterns that have matched before the byte that led to `state`.
+    pub(super) fn matches(&self, state: StateID) -> impl Iterator<Item = &Pattern> {
+        let matched = self.dfa.is_special_state(state) && self.dfa.is_match_state(state);
+        let count = if matched {
+            self.dfa.match_len(state)
+        } else {
+            0
+        };
+        (0..count).map(move |index| &self.patterns[self.dfa.match_pattern(state, index)])
+    }
+
+    /// Whether a match may still come of a thread that is in `state` and has read `len` bytes.
+    pub(super) fn is_alive(&self, state: StateID, len: usize) -> bool {
+        self.fruitful[index(&self.dfa, state)] && self.max_span.is_none_or(|max| len <= max)
+    }
+
+    pub(super) fn gave_up(&self, state: StateID) -> bool {
+        self.dfa.is_special_state(state) && self.dfa.is_quit_state(state)
+    }
+}
+
+fn build_dfa(hirs: &[Hir]) -> Result<Dfa, BuildError> {
+    let nfa_config = thompson::Config::new()
+        .utf8(false)
+        .which_captures(thompson::WhichCaptures::None)
+        .nfa_size_limit(Some(NFA_BYTES_MAX));
+    let nfa = thompson::Compiler::new()
+        .configure(nfa_config)
+        .build_many_from_hir(hirs)
+        .map_err(|error| match error.size_limit() {
+            Some(_) => BuildError::TooLarge,
+            None => BuildError::Unsupported(error.to_string()),
+        })?;
+    // All matches, not the leftmost: which of them counts is for the actions to say.
+    let config = dense::Config::new()
+        .match_kind(MatchKind::All)
+        .start_kind(StartKind::Anchored)
+        .accelerate(false)
+        .dfa_size_limit(Some(DFA_BYTES_MAX))
+        .determinize_size_limit(Some(DETERMINISE_BYTES_MAX));
+    dense::Builder::new()
+        .configure(config)
+        .build_from_nfa(&nfa)
+        .map_err(|error| match error.is_size_limit_exceeded() {
+            true => BuildError::TooLarge,
+            false => BuildError::Unsupported(error.to_string()),
+        })
+}
+
+fn start_states(dfa: &Dfa) -> Result<Vec<StateID>, BuildError> {
+    let before = (0..=u8::MAX).map(Some).chain([None]);
+    before
+        .map(|byte| {
+            let config = start::Config::new()
+                .anchored(Anchored::Yes)
+                .look_behind(byte);
+            dfa.start_state(&config)
+                .map_err(|error| BuildError::Unsupported(error.to_string()))
+        })
+        .collect()
+}
+
+/// States from which at least one step leads to a match sooner or later. The automaton itself only
+/// knows a dead state; after the last byte of a match it is not there yet, and text would be held
+/// for one byte for nothing.
+fn fruitful_states(dfa: &Dfa, starts: &[StateID]) -> Vec<bool> {
+    let (states, before) = explore(dfa, starts);
+    let mut fruitful = vec![false; before.len()];
+    let mut open: Vec<StateID> = Vec::new();
+    open.extend(states.iter().filter(|state| dfa.is_match_state(**state)));
+    while let Some(state) = open.pop() {
+        for &previous in &before[index(dfa, state)] {
+            let known = &mut fruitful[index(dfa, previous)];
+            if !std::mem::replace(known, true) {
+                open.push(previous);
+            }
+        }
+    }
+    fruitful
+}
+
+/// All states within reach, and for each index of a state those that lead to it.
+fn explore(dfa: &Dfa, starts: &[StateID]) -> (Vec<StateID>, Vec<Vec<StateID>>) {
+    let mut seen = vec![false; 1];
+    let mut before: Vec<Vec<StateID>> = Vec::new();
+    let (mut states, mut open) = (Vec::new(), starts.to_vec());
+    while let Some(state) = open.pop() {
+        let at = index(dfa, state);
+        grow(&mut seen, at);
+        grow(&mut before, at);
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        states.push(state);
+        for next in successors(dfa, state) {
+            let to = index(dfa, next);
+            grow(&mut before, to);
+            before[to].push(state);
+            open.push(next);
+        }
+    }
+    (states, before)
+}
+
+fn successors(dfa: &Dfa, state: StateID) -> Vec<StateID> {
+    let bytes = dfa.byte_classes().representatives(0..=u8::MAX);
+    let units = bytes.filter_map(|unit| unit.as_u8());
+    let mut next: Vec<StateID> = units.map(|byte| dfa.next_state(state, byte)).collect();
+    next.push(dfa.next_eoi_state(state));
+    next.sort_unstable();
+    next.dedup();
+    next
+}
+
+fn grow<T: Default>(list: &mut Vec<T>, index: usize) {
+    if list.len() <= index {
+        list.resize_with(index + 1, T::default);
+    }
+}
+
+fn index(dfa: &Dfa, state: StateID) -> usize {
+    state.as_usize() >> dfa.stride2()
+}

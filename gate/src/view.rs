@@ -1,0 +1,211 @@
+//! Folding: what a rule sees of a text, so that a match cannot be hidden in how it is written.
+//!
+//! The fold works on one character at a time: decompose (NFKD), drop what does not show or only
+//! decorates, fold case, and make each run of white space one space. *Strict* then takes the
+//! UTS-39 skeleton, which gives characters that look alike one form, and folds that once more.
+//!
+//! Why decomposed and not composed (NFKC)? Two reasons. Composing depends on what comes next, so a
+//! stream would have to hold every letter back for a mark that may follow; folding character by
+//! character makes the fold of a text the concatenation of the folds of its pieces, and streaming
+//! equal to scanning the whole by construction. And composing keeps marks, so that `n` with a
+//! combining acute would slip past a phrase with a plain `n`.
+//!
+//! What is not caught: other spellings ("guarant33d"), letters spaced out, words broken at a line
+//! end, and a capital I written for an l (folding case comes first, and telling `fail` from `fall`
+//! matters more). Scripts that write vowels as marks are folded coarsely: use `normalise: none`
+//! for them where that matters.
+
+use std::sync::OnceLock;
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_security::skeleton;
+
+use crate::ruleset::Normalise;
+
+/// Folds a text as it arrives. Its only memory is whether a run of white space is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Folder {
+    normalise: Normalise,
+    after_space: bool,
+}
+
+impl Folder {
+    pub(crate) fn new(normalise: Normalise) -> Self {
+        Self {
+            normalise,
+            after_space: false,
+        }
+    }
+
+    /// Appends what `character` folds to, which may be nothing.
+    pub(crate) fn push(&mut self, character: char, out: &mut String) {
+        if self.normalise == Normalise::None {
+            return out.push(character);
+        }
+        let start = out.len();
+        fold_cached(self.normalise, character, out);
+        self.collapse_spaces(start, out);
+    }
+
+    fn collapse_spaces(&mut self, start: usize, out: &mut String) {
+        if out.len() == start {
+            return;
+        }
+        if !out[start..].contains(' ') {
+            self.after_space = false;
+            return;
+        }
+        let folded = out.split_off(start);
+        for character in folded.chars() {
+            let space = character == ' ';
+            if !(space && self.after_space) {
+                out.push(character);
+            }
+            self.after_space = space;
+        }
+    }
+}
+
+/// The fold of a whole text.
+pub(crate) fn fold(normalise: Normalise, text: &str) -> String {
+    let mut folder = Folder::new(normalise);
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        folder.push(character, &mut out);
+    }
+    out
+}
+
+/// Most text is ASCII, whose folds are kept.
+fn fold_cached(normalise: Normalise, character: char, out: &mut String) {
+    static BASIC: OnceLock<Vec<String>> = OnceLock::new();
+    static STRICT: OnceLock<Vec<String>> = OnceLock::new();
+    if !character.is_ascii() {
+        return fold_character(normalise, character, out);
+    }
+    let table = if normalise == Normalise::Strict {
+        &STRICT
+    } else {
+        &BASIC
+    };
+    let folds = table.get_or_init(|| ascii_folds(normalise));
+    out.push_str(&folds[character as usize]);
+}
+
+fn ascii_folds(normalise: Normalise) -> Vec<String> {
+    let fold_one = |byte: u8| {
+        let mut out = String::new();
+        fold_character(normalise, char::from(byte), &mut out);
+        out
+    };
+    (0..128).map(fold_one).collect()
+}
+
+fn fold_character(normalise: Normalise, character: char, out: &mut String) {
+    if normalise != Normalise::Strict {
+        return fold_basic(character, out);
+    }
+    let mut basic = String::new();
+    fold_basic(character, &mut basic);
+    for folded in basic.chars() {
+        // Skeletons are not folded themselves: that of `0` is `O`.
+        for look_alike in skeleton(folded.encode_utf8(&mut [0; 4])) {
+            fold_basic(look_alike, out);
+        }
+    }
+}
+
+fn fold_basic(character: char, out: &mut String) {
+    for decomposed in decompose(character) {
+        // Lower, upper, lower: a full case fold with what std has (ẞ, ß and SS all end as ss).
+        let lowered = decomposed.to_lowercase();
+        let folded = lowered
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase);
+        out.extend(folded.flat_map(decompose));
+    }
+}
+
+/// NFKD of one character without what does not count; white space is a space.
+fn decompose(character: char) -> impl Iterator<Item = char> {
+    std::iter::once(character)
+        .nfkd()
+        .map(|part| if part.is_whitespace() { ' ' } else { part })
+        .filter(|part| !is_dropped(*part))
+}
+
+/// Marks, controls, and what by default is not shown: zero-width characters, soft hyphens,
+/// variation selectors, tags and bidi controls among them.
+fn is_dropped(character: char) -> bool {
+    character.general_category_group() == GeneralCategoryGroup::Mark
+        || character.is_control()
+        || matches!(character, '\u{FFF9}'..='\u{FFFB}')
+        || is_default_ignorable(character)
+}
+
+/// Default_Ignorable_Code_Point: exactly what a skeleton leaves out.
+fn is_default_ignorable(character: char) -> bool {
+    !character.is_ascii()
+        && skeleton(character.encode_utf8(&mut [0; 4]))
+            .next()
+            .is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(normalise: Normalise, text: &str, expected: &str) {
+        assert_eq!(fold(normalise, text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn basic_folds_forms_case_marks_and_space() {
+        use Normalise::Basic;
+        check(Basic, "Guaranteed  \r\n\u{00A0}Return", "guaranteed return");
+        check(Basic, "Ｇｕａｒ", "guar");
+        check(Basic, "gu\u{200B}ar\u{00AD}an\u{2060}", "guaran");
+        check(Basic, "n\u{0301}o\u{0308} Ñandú", "no nandu");
+        check(Basic, "\u{202E}abc\u{202C}\u{E0041}", "abc");
+        check(Basic, "Straße STRASSE Straẞe", "strasse strasse strasse");
+        check(Basic, "ﬁne İ ſ Σς K", "fine i s σσ k");
+        check(Basic, "a\u{0000}b\u{3164}c", "abc");
+    }
+
+    #[test]
+    fn strict_folds_look_alikes() {
+        use Normalise::Strict;
+        // Cyrillic а, е, о, р, с.
+        check(
+            Strict,
+            "gu\u{0430}r\u{0430}nt\u{0435}\u{0435}d",
+            &fold(Strict, "guaranteed"),
+        );
+        check(Strict, "retum", &fold(Strict, "return"));
+        check(Strict, "𝐫𝐞𝐭𝐮𝐫𝐧", "return");
+        check(Strict, "10", "lo");
+    }
+
+    #[test]
+    fn none_changes_nothing() {
+        check(Normalise::None, "A  \u{200B}ß", "A  \u{200B}ß");
+    }
+
+    #[test]
+    fn the_fold_of_a_text_is_that_of_its_pieces() {
+        for normalise in [Normalise::Basic, Normalise::Strict] {
+            for character in ('\0'..=char::MAX).step_by(7) {
+                let text = format!("a{character}\u{0301} {character} b");
+                let whole = fold(normalise, &text);
+                let mut folder = Folder::new(normalise);
+                let mut pieces = String::new();
+                text.chars()
+                    .for_each(|piece| folder.push(piece, &mut pieces));
+                assert_eq!(whole, pieces);
+                assert!(!whole.contains("  "), "{character:?}");
+            }
+        }
+    }
+}
