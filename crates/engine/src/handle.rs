@@ -46,9 +46,15 @@ impl EngineHandle {
         }
         let place = QueuePlace::take(&self.shared)?;
         let (events, stream) = mpsc::channel(self.shared.stream_buffer);
-        match self.submissions.try_send(Submission { request, events, place }) {
+        match self.submissions.try_send(Submission {
+            request,
+            events,
+            place,
+        }) {
             Ok(()) => Ok(TokenStream { events: stream }),
-            Err(TrySendError::Full(_)) => Err(SubmitError::QueueFull { waiting: self.shared.max_waiting }),
+            Err(TrySendError::Full(_)) => Err(SubmitError::QueueFull {
+                waiting: self.shared.max_waiting,
+            }),
             Err(TrySendError::Disconnected(_)) => Err(SubmitError::Stopped),
         }
     }
@@ -56,7 +62,14 @@ impl EngineHandle {
     /// The counters as of the last step.
     pub fn status(&self) -> EngineStatus {
         let waiting = self.shared.status.queue.load(Ordering::Relaxed) as u64;
-        EngineStatus { waiting, ..self.shared.status.snapshot() }
+        EngineStatus {
+            waiting,
+            ..self.shared.status.snapshot()
+        }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Takes no more calls; those under way go on.
@@ -119,7 +132,9 @@ impl QueuePlace {
         shared
             .status
             .queue
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < max).then_some(n + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < max).then_some(n + 1)
+            })
             .map(|_| Self(Arc::clone(shared)))
             .map_err(|waiting| SubmitError::QueueFull { waiting })
     }
@@ -150,17 +165,19 @@ impl EngineThread {
         let (handle, submissions) = doors(&config);
         let shared = Arc::clone(&handle.shared);
         let (ready, made) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            match make_runner() {
-                Ok(runner) => {
-                    // If nobody waits for the start any more, nobody needs the engine.
-                    if ready.send(Ok(())).is_ok() {
-                        Engine::new(config, runner, submissions, shared).run();
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || {
+                match make_runner() {
+                    Ok(runner) => {
+                        // If nobody waits for the start any more, nobody needs the engine.
+                        if ready.send(Ok(())).is_ok() {
+                            Engine::new(config, runner, submissions, shared).run();
+                        }
                     }
+                    Err(error) => drop(ready.send(Err(error))),
                 }
-                Err(error) => drop(ready.send(Err(error))),
-            }
-        })?;
+            })?;
         match made.recv() {
             Ok(result) => result.map(|()| (handle, Self { thread })),
             Err(_) => Err(std::io::Error::other("the engine thread ended while it started").into()),
@@ -182,5 +199,11 @@ pub(crate) fn doors(config: &EngineConfig) -> (EngineHandle, Receiver<Submission
         max_waiting: config.max_waiting,
         stream_buffer: config.stream_buffer,
     });
-    (EngineHandle { submissions, shared }, receiver)
+    (
+        EngineHandle {
+            submissions,
+            shared,
+        },
+        receiver,
+    )
 }

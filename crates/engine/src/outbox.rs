@@ -89,7 +89,12 @@ pub(crate) enum Flushed {
 
 impl Outbox {
     pub(crate) fn new(choice: u32, events: mpsc::Sender<StreamEvent>) -> Self {
-        Self { choice, events, held: None, end: None }
+        Self {
+            choice,
+            events,
+            held: None,
+            end: None,
+        }
     }
 
     /// Another choice of the same call.
@@ -118,13 +123,22 @@ impl Outbox {
 
     pub(crate) fn finish(&mut self, end: End, usage: Usage, report: GateReport, timings: Timings) {
         debug_assert!(self.end.is_none(), "a choice ends once");
-        self.end = Some(StreamEvent::Ended { choice: self.choice, end, usage, report, timings });
+        self.end = Some(StreamEvent::Ended {
+            choice: self.choice,
+            end,
+            usage,
+            report,
+            timings,
+        });
     }
 
     /// Sends what the channel takes, in order.
     pub(crate) fn flush(&mut self) -> Flushed {
         if let Some(admitted) = self.held.take() {
-            let event = StreamEvent::Admitted { choice: self.choice, admitted };
+            let event = StreamEvent::Admitted {
+                choice: self.choice,
+                admitted,
+            };
             match self.events.try_send(event) {
                 Ok(()) => {}
                 Err(TrySendError::Full(StreamEvent::Admitted { admitted, .. })) => {

@@ -7,13 +7,13 @@ use portcullis_types::{Priority, SamplingParams, StopParams, Tenant, TokenId};
 use thiserror::Error;
 
 /// Stop strings of a call, at most.
-pub const STOP_STRINGS_MAX: usize = 16;
+pub(crate) const STOP_STRINGS_MAX: usize = 16;
 /// Bytes of one stop string, at most: it bounds what is held back for it.
-pub const STOP_STRING_BYTES_MAX: usize = 256;
+pub(crate) const STOP_STRING_BYTES_MAX: usize = 256;
 /// Entries of `logit_bias`, at most.
-pub const LOGIT_BIAS_MAX: usize = 1024;
+pub(crate) const LOGIT_BIAS_MAX: usize = 1024;
 /// `top_logprobs`, at most.
-pub const TOP_LOGPROBS_MAX: u8 = 20;
+pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// What the model and the configuration allow.
 #[derive(Clone, Debug)]
@@ -73,14 +73,21 @@ impl GenerateRequest {
         check_sampling(&parts.sampling)?;
         check_stop(&parts.stop, max_tokens)?;
         check_tokens("prompt", parts.prompt.iter(), limits)?;
-        check_tokens("logit_bias", parts.sampling.logit_bias.iter().map(|(t, _)| t), limits)?;
+        check_tokens(
+            "logit_bias",
+            parts.sampling.logit_bias.iter().map(|(t, _)| t),
+            limits,
+        )?;
         check_tokens("stop_token_ids", parts.stop.token_ids.iter(), limits)?;
         Ok(Self {
             request_id: parts.request_id,
             prompt: parts.prompt,
             choices: parts.choices,
             sampling: parts.sampling,
-            stop: Arc::new(StopParams { max_tokens, ..parts.stop }),
+            stop: Arc::new(StopParams {
+                max_tokens,
+                ..parts.stop
+            }),
             priority: parts.priority,
             tenant: parts.tenant,
             gate: parts.gate,
@@ -115,13 +122,18 @@ fn check_length(parts: &GenerateParts, limits: &Limits) -> Result<usize, Invalid
     }
     let room = limits.max_model_len.saturating_sub(prompt);
     if room == 0 {
-        return Err(InvalidRequest::ContextOverflow { max: limits.max_model_len, prompt });
+        return Err(InvalidRequest::ContextOverflow {
+            max: limits.max_model_len,
+            prompt,
+        });
     }
     match parts.max_tokens {
         Some(0) => Err(out_of_range("max_tokens", "must be at least 1")),
-        Some(asked) if asked > room => {
-            Err(InvalidRequest::CompletionOverflow { max: limits.max_model_len, prompt, asked })
-        }
+        Some(asked) if asked > room => Err(InvalidRequest::CompletionOverflow {
+            max: limits.max_model_len,
+            prompt,
+            asked,
+        }),
         Some(asked) => Ok(asked),
         None => Ok(room),
     }
@@ -129,7 +141,10 @@ fn check_length(parts: &GenerateParts, limits: &Limits) -> Result<usize, Invalid
 
 fn check_choices(choices: u32, limits: &Limits) -> Result<(), InvalidRequest> {
     if choices == 0 || choices > limits.max_choices {
-        return Err(out_of_range("n", format!("must be from 1 to {}", limits.max_choices)));
+        return Err(out_of_range(
+            "n",
+            format!("must be from 1 to {}", limits.max_choices),
+        ));
     }
     Ok(())
 }
@@ -143,16 +158,28 @@ fn check_sampling(sampling: &SamplingParams) -> Result<(), InvalidRequest> {
         return Err(out_of_range("top_p", "must be above 0 and at most 1"));
     }
     if !(sampling.repetition_penalty > 0.0 && sampling.repetition_penalty <= 10.0) {
-        return Err(out_of_range("repetition_penalty", "must be above 0 and at most 10"));
+        return Err(out_of_range(
+            "repetition_penalty",
+            "must be above 0 and at most 10",
+        ));
     }
     if sampling.top_k == Some(0) {
-        return Err(out_of_range("top_k", "must be at least 1; leave it out to keep every token"));
+        return Err(out_of_range(
+            "top_k",
+            "must be at least 1; leave it out to keep every token",
+        ));
     }
     if sampling.top_logprobs > TOP_LOGPROBS_MAX {
-        return Err(out_of_range("top_logprobs", format!("must be at most {TOP_LOGPROBS_MAX}")));
+        return Err(out_of_range(
+            "top_logprobs",
+            format!("must be at most {TOP_LOGPROBS_MAX}"),
+        ));
     }
     if sampling.logit_bias.len() > LOGIT_BIAS_MAX {
-        return Err(out_of_range("logit_bias", format!("holds more than {LOGIT_BIAS_MAX} tokens")));
+        return Err(out_of_range(
+            "logit_bias",
+            format!("holds more than {LOGIT_BIAS_MAX} tokens"),
+        ));
     }
     for &(_, bias) in &sampling.logit_bias {
         check_range("logit_bias", bias, -100.0, 100.0)?;
@@ -162,10 +189,16 @@ fn check_sampling(sampling: &SamplingParams) -> Result<(), InvalidRequest> {
 
 fn check_stop(stop: &StopParams, max_tokens: usize) -> Result<(), InvalidRequest> {
     if stop.min_tokens > max_tokens {
-        return Err(out_of_range("min_tokens", format!("is above max_tokens ({max_tokens})")));
+        return Err(out_of_range(
+            "min_tokens",
+            format!("is above max_tokens ({max_tokens})"),
+        ));
     }
     if stop.strings.len() > STOP_STRINGS_MAX {
-        return Err(out_of_range("stop", format!("holds more than {STOP_STRINGS_MAX} strings")));
+        return Err(out_of_range(
+            "stop",
+            format!("holds more than {STOP_STRINGS_MAX} strings"),
+        ));
     }
     for string in &stop.strings {
         if string.is_empty() || string.len() > STOP_STRING_BYTES_MAX {
@@ -190,15 +223,20 @@ fn check_tokens<'a>(
     limits: &Limits,
 ) -> Result<(), InvalidRequest> {
     match tokens.find(|&&token| token as usize >= limits.vocab_size) {
-        Some(&token) => {
-            Err(InvalidRequest::UnknownToken { param, token, vocab_size: limits.vocab_size })
-        }
+        Some(&token) => Err(InvalidRequest::UnknownToken {
+            param,
+            token,
+            vocab_size: limits.vocab_size,
+        }),
         None => Ok(()),
     }
 }
 
 fn out_of_range(param: &'static str, message: impl Into<String>) -> InvalidRequest {
-    InvalidRequest::OutOfRange { param, message: message.into() }
+    InvalidRequest::OutOfRange {
+        param,
+        message: message.into(),
+    }
 }
 
 /// Why a call cannot run: the caller's mistake, by parameter.

@@ -1,0 +1,355 @@
+//! The loop. [`Engine::step`] is the design; everything below it is a detail of one of its lines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use portcullis_scheduler::{
+    Advance, NewSequence, Row, Scheduler, SchedulerConfig, SchedulerOutput,
+};
+use portcullis_text::Tokenizer;
+use portcullis_types::{FinishReason, Sample, SequenceId};
+
+use crate::clock::Clock;
+use crate::generation::{Drawn, Generation, Outcome};
+use crate::handle::{EngineHandle, Shared, Submission, doors};
+use crate::outbox::{End, Failure, Flushed, Outbox};
+use crate::runner::{Draw, DrawError, ModelRunner, StepOutput};
+use crate::status::EngineStatus;
+
+/// How long an engine without work waits before it looks after slow readers again.
+const IDLE_WAIT: Duration = Duration::from_millis(10);
+
+/// What the engine needs to know at start.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Blocks, budgets and bounds of a step.
+    pub scheduler: SchedulerConfig,
+    /// Calls that may wait for their first step.
+    pub max_waiting: usize,
+    /// Events that a stream buffers before the outbox begins to merge them.
+    pub stream_buffer: usize,
+    /// Turns tokens into text.
+    pub tokenizer: Tokenizer,
+    /// Time for measurements; no decision depends on it.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Owns scheduler, gate states and model runner; lives on one thread.
+pub struct Engine<R> {
+    scheduler: Scheduler,
+    runner: R,
+    generations: BTreeMap<SequenceId, Generation>,
+    /// Tokens drawn in the last step, whose verdicts are still out.
+    undelivered: Vec<(SequenceId, Drawn)>,
+    /// Choices that ended before their reader had read everything.
+    lingering: Vec<Outbox>,
+    submissions: Receiver<Submission>,
+    next_id: u64,
+    tokenizer: Tokenizer,
+    clock: Arc<dyn Clock>,
+    status: EngineStatus,
+    shared: Arc<Shared>,
+}
+
+impl<R: ModelRunner> Engine<R> {
+    /// One turn of the loop. Compute runs one step ahead of the gate; release never does.
+    pub fn step(&mut self) {
+        self.take_submissions();
+        self.drop_abandoned();
+        let plan = self.scheduler.schedule();
+        let draws = self.draws(&plan);
+        let ticket = (!plan.rows.is_empty()).then(|| self.runner.submit(&plan, draws));
+        // Gate, text and sends for the step before, while the model computes this one.
+        self.deliver();
+        if let Some(ticket) = ticket {
+            match self.runner.collect(ticket) {
+                Ok(output) => self.advance(&plan, output),
+                Err(error) => self.fail_rows(&plan, &error.to_string()),
+            }
+        }
+        self.publish();
+    }
+
+    /// An engine that is stepped by hand, and the handle to it: for tests and the simulation.
+    pub fn by_hand(config: EngineConfig, runner: R) -> (Self, EngineHandle) {
+        let (handle, submissions) = doors(&config);
+        let shared = handle.shared();
+        (Self::new(config, runner, submissions, shared), handle)
+    }
+
+    pub(crate) fn new(
+        config: EngineConfig,
+        runner: R,
+        submissions: Receiver<Submission>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            scheduler: Scheduler::new(config.scheduler),
+            runner,
+            generations: BTreeMap::new(),
+            undelivered: Vec::new(),
+            lingering: Vec::new(),
+            submissions,
+            next_id: 0,
+            tokenizer: config.tokenizer,
+            clock: config.clock,
+            status: EngineStatus::default(),
+            shared,
+        }
+    }
+
+    /// Steps until every handle is dropped and the last call is done.
+    pub(crate) fn run(mut self) {
+        loop {
+            if !self.has_work() {
+                match self.submissions.recv_timeout(IDLE_WAIT) {
+                    Ok(submission) => self.take(submission),
+                    Err(RecvTimeoutError::Timeout) if self.lingering.is_empty() => continue,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) if self.lingering.is_empty() => return,
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(IDLE_WAIT),
+                }
+            }
+            self.step();
+        }
+    }
+
+    /// Whether a step would get anywhere: a sequence is alive or a token awaits its verdict.
+    pub fn has_work(&self) -> bool {
+        !self.generations.is_empty() || !self.undelivered.is_empty()
+    }
+
+    /// The scheduler, for tests that check its invariants.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    fn take_submissions(&mut self) {
+        while let Ok(submission) = self.submissions.try_recv() {
+            self.take(submission);
+        }
+    }
+
+    fn take(&mut self, submission: Submission) {
+        let id = self.new_id();
+        let generation = Generation::new(submission, &self.tokenizer, self.clock.now());
+        let request = generation.request();
+        let added = self.scheduler.add(NewSequence {
+            id,
+            tokens: request.prompt.clone(),
+            priority: request.priority,
+            tenant: request.tenant,
+            max_len: request.max_len(),
+        });
+        self.generations.insert(id, generation);
+        if let Err(error) = added {
+            self.end(id, failed(error.to_string()));
+        }
+    }
+
+    fn new_id(&mut self) -> SequenceId {
+        self.next_id += 1;
+        SequenceId(self.next_id)
+    }
+
+    /// A reader that is gone cancels, in whatever phase; its blocks are free in this same step.
+    fn drop_abandoned(&mut self) {
+        let gone = |generation: &mut Generation| {
+            let outbox = generation.outbox_mut();
+            outbox.reader_is_gone() || outbox.flush() == Flushed::Closed
+        };
+        for (id, generation) in self
+            .generations
+            .extract_if(.., |_, generation| gone(generation))
+        {
+            self.scheduler.remove(id);
+            self.status.cancelled_total += 1;
+            drop(generation);
+        }
+        self.lingering
+            .retain_mut(|outbox| outbox.flush() == Flushed::Full);
+    }
+
+    fn draws(&mut self, plan: &SchedulerOutput) -> Vec<Draw> {
+        let now = self.clock.now();
+        let mut draws = Vec::with_capacity(plan.rows.len());
+        for row in &plan.rows {
+            let generation = known(self.generations.get_mut(&row.sequence));
+            let sequence = known(self.scheduler.sequence(row.sequence));
+            if generation.start(sequence.num_cached(), now) {
+                self.status.prompt_tokens_total += generation.usage().prompt_tokens;
+            }
+            if row.samples {
+                draws.push(generation.draw(sequence.tokens()));
+            }
+        }
+        draws
+    }
+
+    /// Takes the tokens of the step before through text and gate.
+    fn deliver(&mut self) {
+        for (id, drawn) in std::mem::take(&mut self.undelivered) {
+            // Cancelled or failed since it was drawn: nobody waits for it.
+            let Some(generation) = self.generations.get_mut(&id) else {
+                continue;
+            };
+            match generation.accept(drawn, self.clock.as_ref()) {
+                Outcome::Continues => {}
+                Outcome::RolledBack { keep_tokens } => self.roll_back(id, keep_tokens),
+                Outcome::Ended(end) => self.end(id, end),
+            }
+        }
+    }
+
+    fn roll_back(&mut self, id: SequenceId, keep_tokens: usize) {
+        let generation = known(self.generations.get_mut(&id));
+        let tokens = known(self.scheduler.sequence(id)).tokens();
+        let prompt_len = generation.request().prompt_len();
+        let keep = prompt_len + keep_tokens;
+        generation.rewind(&tokens[prompt_len..keep], &self.tokenizer);
+        self.scheduler.truncate(id, keep);
+        self.status.gate_attempts_total += 1;
+    }
+
+    /// Books what the step computed, and takes its tokens up for their verdicts.
+    fn advance(&mut self, plan: &SchedulerOutput, output: StepOutput) {
+        let mut samples = output.samples.into_iter();
+        for row in &plan.rows {
+            self.status.computed_tokens_total += row.tokens.len() as u64;
+            if row.samples {
+                let sample = samples.next();
+                self.advance_sampled(
+                    row,
+                    sample.expect("a runner returns one sample for each draw"),
+                );
+            } else {
+                // A stale chunk of a prompt costs nothing more: it is simply not counted.
+                self.scheduler.advance(row, None);
+            }
+        }
+    }
+
+    fn advance_sampled(&mut self, row: &Row, sample: Result<Sample, DrawError>) {
+        let id = row.sequence;
+        let sample = match sample {
+            Ok(sample) => sample,
+            Err(error) => return self.fail_row(row, &error),
+        };
+        let advanced = self.scheduler.advance(row, Some(sample.token));
+        // Cancelled while it was computed.
+        let Some(generation) = self.generations.get_mut(&id) else {
+            return;
+        };
+        if advanced == Advance::Stale {
+            return generation.note_stale();
+        }
+        generation.note_token(self.clock.now());
+        let tokens = known(self.scheduler.sequence(id)).tokens();
+        let completion_len = tokens.len() - generation.request().prompt_len();
+        let end = generation.natural_end(sample.token, completion_len);
+        if end.is_some() {
+            self.scheduler.hold(id);
+        }
+        self.undelivered.push((id, Drawn { sample, end }));
+        self.fork_siblings(id);
+    }
+
+    /// The prompt of the first choice is computed: the others share it.
+    fn fork_siblings(&mut self, parent: SequenceId) {
+        let generation = known(self.generations.get_mut(&parent));
+        let (prompt_len, max_len) = (
+            generation.request().prompt_len(),
+            generation.request().max_len(),
+        );
+        for sibling in generation.take_siblings(&self.tokenizer) {
+            let id = self.new_id();
+            self.generations.insert(id, sibling);
+            if let Err(error) = self.scheduler.fork(parent, id, prompt_len, max_len) {
+                self.end(id, failed(error.to_string()));
+            }
+        }
+    }
+
+    fn fail_row(&mut self, row: &Row, error: &DrawError) {
+        if self
+            .scheduler
+            .sequence(row.sequence)
+            .is_some_and(|s| s.epoch() == row.epoch)
+        {
+            self.end(row.sequence, failed(error.to_string()));
+        }
+    }
+
+    fn fail_rows(&mut self, plan: &SchedulerOutput, message: &str) {
+        tracing::error!(
+            message,
+            rows = plan.rows.len(),
+            "a step failed; its calls end with an error"
+        );
+        for row in &plan.rows {
+            if self.generations.contains_key(&row.sequence) {
+                self.end(row.sequence, failed(message.to_owned()));
+            }
+        }
+    }
+
+    /// The one way in which a choice ends, other than by its reader going away.
+    fn end(&mut self, id: SequenceId, end: End) {
+        self.scheduler.remove(id);
+        let mut generation = known(self.generations.remove(&id));
+        // Choices that never began share the fate of the one they wait for.
+        let unborn = generation.take_siblings(&self.tokenizer);
+        for generation in std::iter::once(generation).chain(unborn) {
+            self.count_end(&generation, &end);
+            let mut outbox = generation.finish(end.clone(), self.clock.now());
+            if outbox.flush() == Flushed::Full {
+                self.lingering.push(outbox);
+            }
+        }
+    }
+
+    fn count_end(&mut self, generation: &Generation, end: &End) {
+        let status = &mut self.status;
+        let usage = generation.usage();
+        status.generation_tokens_total += usage.completion_tokens;
+        status.discarded_tokens_total += usage.discarded_tokens;
+        status.gate_evaluations_total += generation.gate().report().evaluations;
+        status.gate_us_total += generation.gate_time().as_micros() as u64;
+        match end {
+            End::Finished(FinishReason::Stop) => status.finished_stop_total += 1,
+            End::Finished(FinishReason::Length) => status.finished_length_total += 1,
+            End::Finished(FinishReason::ContentFilter) => {
+                status.finished_content_filter_total += 1;
+            }
+            End::Refused(_) => {
+                status.gate_refusals_total += 1;
+                status.finished_content_filter_total += 1;
+            }
+            End::Failed(_) => status.failed_total += 1,
+        }
+    }
+
+    fn publish(&mut self) {
+        let stats = self.scheduler.stats();
+        let status = &mut self.status;
+        status.steps_total += 1;
+        status.running = stats.running as u64;
+        status.blocks_total = stats.blocks_total as u64;
+        status.blocks_used = stats.blocks_used as u64;
+        status.cache_queries_total = stats.cache_queried_tokens;
+        status.cache_hits_total = stats.cache_hit_tokens;
+        status.preemptions_total = stats.preemptions;
+        self.shared.status.publish(status);
+    }
+}
+
+fn failed(message: String) -> End {
+    End::Failed(Failure { message })
+}
+
+/// Scheduler and engine know the same sequences: both are told of every beginning and end here.
+fn known<T>(entry: Option<T>) -> T {
+    entry.expect("scheduler and engine know the same sequences")
+}

@@ -1,0 +1,308 @@
+//! One choice of a call, from its first token to its end: text, gate and outbox in step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_gate::{Checkpoint, GateState, Verdict};
+use portcullis_text::{Detokenizer, StopMatcher, Tokenizer};
+use portcullis_types::{
+    FinishReason, History, Sample, SamplingParams, StopParams, TokenId, TokenMask, Usage,
+    derive_choice_seed,
+};
+
+use crate::clock::Clock;
+use crate::handle::{QueuePlace, Submission};
+use crate::outbox::{End, Outbox, Timings};
+use crate::request::GenerateRequest;
+use crate::runner::Draw;
+
+/// The state of one choice. Its tokens live in the scheduler; here is what was made of them.
+pub(crate) struct Generation {
+    request: Arc<GenerateRequest>,
+    params: Arc<SamplingParams>,
+    text: TextPipeline,
+    gate: GateState,
+    outbox: Outbox,
+    /// Completion tokens that the gate has seen and not refused.
+    kept: usize,
+    /// Of these, how many have left.
+    released: usize,
+    usage: Usage,
+    submitted: Duration,
+    timings: Timings,
+    /// Held until the first step.
+    place: Option<QueuePlace>,
+    /// Choices that fork from this one when its prompt is computed.
+    siblings: std::ops::Range<u32>,
+}
+
+/// A drawn token whose verdict is still out.
+pub(crate) struct Drawn {
+    pub(crate) sample: Sample,
+    /// Set when the token itself ends the completion: an end token, or the last one allowed.
+    pub(crate) end: Option<FinishReason>,
+}
+
+/// What a verdict means for the sequence.
+pub(crate) enum Outcome {
+    Continues,
+    /// So many completion tokens stay.
+    RolledBack {
+        keep_tokens: usize,
+    },
+    Ended(End),
+}
+
+impl Generation {
+    pub(crate) fn new(submission: Submission, tokenizer: &Tokenizer, now: Duration) -> Self {
+        let request = Arc::new(submission.request);
+        let choices = request.choices;
+        let outbox = Outbox::new(0, submission.events);
+        let mut first = Self::begin(request, outbox, tokenizer, now);
+        first.place = Some(submission.place);
+        first.siblings = 1..choices;
+        first
+    }
+
+    fn begin(
+        request: Arc<GenerateRequest>,
+        outbox: Outbox,
+        tokenizer: &Tokenizer,
+        submitted: Duration,
+    ) -> Self {
+        let seed = derive_choice_seed(request.sampling.seed, outbox.choice());
+        let params = Arc::new(SamplingParams {
+            seed,
+            ..request.sampling.clone()
+        });
+        Self {
+            text: TextPipeline::new(tokenizer, &request.stop),
+            gate: request.gate.begin(params.is_greedy()),
+            usage: Usage {
+                prompt_tokens: request.prompt.len() as u64,
+                ..Usage::default()
+            },
+            request,
+            params,
+            outbox,
+            kept: 0,
+            released: 0,
+            submitted,
+            timings: Timings::default(),
+            place: None,
+            siblings: 0..0,
+        }
+    }
+
+    /// The other choices of the call, each once.
+    pub(crate) fn take_siblings(&mut self, tokenizer: &Tokenizer) -> Vec<Self> {
+        let choices = std::mem::replace(&mut self.siblings, 0..0);
+        choices
+            .map(|choice| {
+                let outbox = self.outbox.sibling(choice);
+                let mut sibling =
+                    Self::begin(Arc::clone(&self.request), outbox, tokenizer, self.submitted);
+                sibling.usage.cached_tokens = self.usage.cached_tokens;
+                sibling.timings.queued = self.timings.queued;
+                sibling
+            })
+            .collect()
+    }
+
+    pub(crate) fn request(&self) -> &GenerateRequest {
+        &self.request
+    }
+
+    /// The first step of the call takes it out of the queue.
+    pub(crate) fn start(&mut self, cached_tokens: usize, now: Duration) -> bool {
+        let first = self.place.take().is_some();
+        if first {
+            self.usage.cached_tokens = cached_tokens as u64;
+            self.timings.queued = now.saturating_sub(self.submitted);
+        }
+        first
+    }
+
+    /// How the token at `position` is to be drawn, when the sequence holds `tokens`.
+    ///
+    /// The gate has seen `kept` completion tokens; one more may be on its way to it.
+    pub(crate) fn draw(&self, tokens: &[TokenId]) -> Draw {
+        let (prompt, completion) = tokens.split_at(self.request.prompt.len());
+        let position = completion.len();
+        let mut mask = self.gate.mask_after(&completion[self.kept.min(position)..]);
+        if position < self.request.stop.min_tokens {
+            ban(&mut mask, &self.request.stop.token_ids);
+        }
+        let history = self.params.needs_history().then(|| History {
+            prompt: prompt.to_vec(),
+            completion: completion.to_vec(),
+        });
+        let attempt = self.gate.attempt();
+        Draw {
+            params: Arc::clone(&self.params),
+            position: position as u64,
+            attempt,
+            mask,
+            history,
+        }
+    }
+
+    /// Whether `token`, drawn as number `completion_len` of the completion, ends it by itself.
+    pub(crate) fn natural_end(
+        &self,
+        token: TokenId,
+        completion_len: usize,
+    ) -> Option<FinishReason> {
+        let stop = &self.request.stop;
+        if stop.token_ids.contains(&token) {
+            Some(FinishReason::Stop)
+        } else {
+            (completion_len >= stop.max_tokens).then_some(FinishReason::Length)
+        }
+    }
+
+    pub(crate) fn note_token(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.submitted);
+        self.timings.first_token.get_or_insert(elapsed);
+    }
+
+    /// A token that was computed for a continuation refused in the meantime.
+    pub(crate) fn note_stale(&mut self) {
+        self.usage.discarded_tokens += 1;
+    }
+
+    /// Takes a token through text and gate, and releases what may leave.
+    pub(crate) fn accept(&mut self, drawn: Drawn, clock: &dyn Clock) -> Outcome {
+        let (text, end) = self.text.advance(drawn.sample.token, drawn.end);
+        let began = clock.now();
+        let verdict = self.gate.check(Checkpoint {
+            sample: drawn.sample,
+            text: &text,
+            end: end.is_some(),
+        });
+        let now = clock.now();
+        self.timings.gate += now.saturating_sub(began);
+        self.kept += 1;
+        match verdict {
+            Verdict::Continue(admitted) => {
+                if !admitted.is_empty() {
+                    self.released += admitted.num_tokens();
+                    let elapsed = now.saturating_sub(self.submitted);
+                    self.timings.first_release.get_or_insert(elapsed);
+                    self.outbox.release(admitted);
+                }
+                end.map_or(Outcome::Continues, |reason| {
+                    Outcome::Ended(End::Finished(reason))
+                })
+            }
+            Verdict::Resample { keep_tokens } => Outcome::RolledBack { keep_tokens },
+            Verdict::Reject(refusal) => {
+                self.discard_from(self.released);
+                Outcome::Ended(End::Refused(refusal))
+            }
+        }
+    }
+
+    /// Goes back to `completion`, the tokens that stay: the text is made anew from them, so that
+    /// text and tokens cannot get out of step.
+    pub(crate) fn rewind(&mut self, completion: &[TokenId], tokenizer: &Tokenizer) {
+        self.text = TextPipeline::new(tokenizer, &self.request.stop);
+        for &token in completion {
+            self.text.advance(token, None);
+        }
+        self.discard_from(completion.len());
+    }
+
+    fn discard_from(&mut self, keep: usize) {
+        self.usage.discarded_tokens += self.kept.saturating_sub(keep) as u64;
+        self.kept = self.kept.min(keep);
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            completion_tokens: self.kept as u64,
+            ..self.usage
+        }
+    }
+
+    pub(crate) fn gate(&self) -> &GateState {
+        &self.gate
+    }
+
+    pub(crate) fn gate_time(&self) -> Duration {
+        self.timings.gate
+    }
+
+    pub(crate) fn outbox_mut(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// The last event; the outbox may still have to wait for its reader.
+    pub(crate) fn finish(mut self, end: End, now: Duration) -> Outbox {
+        self.timings.total = now.saturating_sub(self.submitted);
+        let usage = self.usage();
+        self.outbox
+            .finish(end, usage, self.gate.report().clone(), self.timings);
+        self.outbox
+    }
+}
+
+fn ban(mask: &mut TokenMask, tokens: &[TokenId]) {
+    mask.exclusions
+        .extend(tokens.iter().map(|&token| (token, f32::NEG_INFINITY)));
+    mask.exclusions
+        .sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    // The first of a token's entries is the stronger one.
+    mask.exclusions.dedup_by_key(|(token, _)| *token);
+}
+
+/// Tokens to text, and text to the end: detokenizer, then stop strings.
+///
+/// Stop strings come before the gate, so that the gate judges exactly what could be released.
+struct TextPipeline {
+    detokenizer: Detokenizer,
+    stop: StopMatcher,
+    tokens_before_stop: usize,
+}
+
+impl TextPipeline {
+    fn new(tokenizer: &Tokenizer, stop: &StopParams) -> Self {
+        Self {
+            detokenizer: tokenizer.detokenizer(),
+            stop: StopMatcher::new(stop.strings.clone()),
+            tokens_before_stop: stop.min_tokens,
+        }
+    }
+
+    /// The text that `token` adds, and whether the completion ends with it.
+    fn advance(
+        &mut self,
+        token: TokenId,
+        end: Option<FinishReason>,
+    ) -> (String, Option<FinishReason>) {
+        // An end token says that the answer is over; it is not part of the answer.
+        let piece = match end {
+            Some(FinishReason::Stop) => String::new(),
+            _ => self.detokenizer.push(token),
+        };
+        let mut text = piece;
+        if self.tokens_before_stop > 0 {
+            self.tokens_before_stop -= 1;
+        } else {
+            let step = self.stop.push(&text);
+            if step.stopped {
+                return (step.text, Some(FinishReason::Stop));
+            }
+            text = step.text;
+        }
+        if end.is_some() {
+            let last = self.stop.push(&self.detokenizer.finish());
+            text.push_str(&last.text);
+            if last.stopped {
+                return (text, Some(FinishReason::Stop));
+            }
+            text.push_str(&self.stop.finish());
+        }
+        (text, end)
+    }
+}
