@@ -409,6 +409,7 @@ fn encode_chat(app: &App, messages: &[Message]) -> Result<Vec<TokenId>, ApiError
     })?;
     let options = RenderOptions {
         add_generation_prompt: true,
+        now_unix_s: Some((app.wall)()),
         ..RenderOptions::default()
     };
     let prompt = template.render(messages, options)?;
