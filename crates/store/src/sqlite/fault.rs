@@ -61,3 +61,66 @@ pub(super) fn from_migration(error: MigrateError, known: i64) -> Unusable {
         other => Unusable::Other(Box::new(other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+    use sqlx::{ConnectOptions, query};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    async fn connect(dir: &TempDir, read_only: bool) -> SqliteConnection {
+        SqliteConnectOptions::new()
+            .filename(dir.path().join("db"))
+            .create_if_missing(!read_only)
+            .read_only(read_only)
+            .busy_timeout(Duration::ZERO)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Unusable> {
+        query(sql)
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(Unusable::from)
+    }
+
+    #[tokio::test]
+    async fn a_lock_held_elsewhere_is_busy() {
+        let dir = TempDir::new().unwrap();
+        let (mut one, mut two) = (connect(&dir, false).await, connect(&dir, false).await);
+        run(&mut one, "BEGIN IMMEDIATE").await.unwrap();
+        let refused = run(&mut two, "BEGIN IMMEDIATE").await;
+        assert!(matches!(refused, Err(Unusable::Busy)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_faults() {
+        let dir = TempDir::new().unwrap();
+        let mut connection = connect(&dir, false).await;
+        run(&mut connection, "PRAGMA max_page_count = 2")
+            .await
+            .unwrap();
+        run(&mut connection, "CREATE TABLE t (x BLOB)")
+            .await
+            .unwrap();
+        let refused = run(&mut connection, "INSERT INTO t VALUES (zeroblob(100000))").await;
+        assert!(matches!(refused, Err(Unusable::DiskFull)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_read_only() {
+        let dir = TempDir::new().unwrap();
+        run(&mut connect(&dir, false).await, "CREATE TABLE t (x BLOB)")
+            .await
+            .unwrap();
+        let refused = run(&mut connect(&dir, true).await, "DROP TABLE t").await;
+        assert!(matches!(refused, Err(Unusable::ReadOnly)), "{refused:?}");
+    }
+}
