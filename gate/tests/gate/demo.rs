@@ -2,7 +2,7 @@
 
 use portcullis_gate::{Action, Mode, RuleSet};
 
-const DEMO: &[u8] = include_bytes!("../../rules/demo.yaml");
+const DEMO: &[u8] = include_bytes!("../../../rules/demo.yaml");
 
 #[test]
 fn the_demo_rule_set_loads_and_its_tests_pass() {
