@@ -18,28 +18,28 @@ use portcullis_types::{Priority, SamplingParams, StopParams, Tenant, TokenId, Us
 const END: TokenId = 256;
 
 /// SplitMix64: enough for choosing scenarios, and the same everywhere.
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(1))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         hash(self.0)
     }
 
     /// A number from `low` to `high`, both included.
-    pub fn within(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn within(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() % (high - low + 1) as u64) as usize
     }
 
-    pub fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.within(1, n) == 1
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.within(0, from.len() - 1)]
     }
 }
@@ -51,7 +51,7 @@ fn hash(mut z: u64) -> u64 {
 }
 
 /// What the rules of the simulation forbid, found by looking at the whole text.
-pub fn leaks(text: &str) -> bool {
+pub(crate) fn leaks(text: &str) -> bool {
     let digits = |s: &str| s.len() >= 2 && s.as_bytes()[..2].iter().all(u8::is_ascii_digit);
     text.contains("bad")
         || text
@@ -183,15 +183,15 @@ impl Clock for NoClock {
 }
 
 /// An engine, stepped by hand.
-pub struct World {
-    pub engine: Engine<ScriptedRunner>,
+pub(crate) struct World {
+    pub(crate) engine: Engine<ScriptedRunner>,
     handle: EngineHandle,
     max_model_len: usize,
     faulty: bool,
 }
 
 impl World {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
         let num_blocks = rng.within(4, 30) as u32;
         let config = SchedulerConfig {
             num_blocks,
@@ -237,11 +237,11 @@ impl World {
         }
     }
 
-    pub fn is_faulty(&self) -> bool {
+    pub(crate) fn is_faulty(&self) -> bool {
         self.faulty
     }
 
-    pub fn check_blocks(&self, seed: u64) {
+    pub(crate) fn check_blocks(&self, seed: u64) {
         let stats = self.engine.scheduler().stats();
         assert_eq!(
             stats.blocks_used + stats.blocks_cached + stats.blocks_free,
@@ -250,7 +250,7 @@ impl World {
         );
     }
 
-    pub fn check_nothing_is_left(&self, seed: u64) {
+    pub(crate) fn check_nothing_is_left(&self, seed: u64) {
         let stats = self.engine.scheduler().stats();
         assert_eq!(
             (stats.blocks_used, stats.running, stats.waiting),
@@ -262,7 +262,7 @@ impl World {
 
 /// How a caller reads.
 #[derive(Clone, Copy, Debug)]
-pub enum Reader {
+pub(crate) enum Reader {
     Eager,
     /// Takes one event every so many steps.
     Slow {
@@ -276,19 +276,19 @@ pub enum Reader {
 
 /// What a caller got for one choice.
 #[derive(Default)]
-pub struct Received {
-    pub text: String,
-    pub end: Option<End>,
-    pub usage: Option<Usage>,
+pub(crate) struct Received {
+    pub(crate) text: String,
+    pub(crate) end: Option<End>,
+    pub(crate) usage: Option<Usage>,
 }
 
 /// A caller and its call.
-pub struct Call {
-    pub rules: &'static str,
-    pub reader: Reader,
-    pub choices: Vec<Received>,
-    pub n: u32,
-    pub max_tokens: usize,
+pub(crate) struct Call {
+    pub(crate) rules: &'static str,
+    pub(crate) reader: Reader,
+    pub(crate) choices: Vec<Received>,
+    pub(crate) n: u32,
+    pub(crate) max_tokens: usize,
     prompt: Vec<TokenId>,
     sampling: SamplingParams,
     stop: Vec<String>,
@@ -302,7 +302,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn random(rng: &mut Rng, world: &World) -> Self {
+    pub(crate) fn random(rng: &mut Rng, world: &World) -> Self {
         let len = world.max_model_len;
         let prompt_len = rng.within(1, len / 2);
         // Prompts begin alike, so that the prefix cache has something to find.
@@ -351,16 +351,16 @@ impl Call {
         }
     }
 
-    pub fn enforces(&self) -> bool {
+    pub(crate) fn enforces(&self) -> bool {
         !matches!(self.rules, "open" | "observe")
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
     /// Submits when it is time, then reads or leaves.
-    pub fn turn(&mut self, step: usize, world: &World) {
+    pub(crate) fn turn(&mut self, step: usize, world: &World) {
         if self.over || step < self.arrives {
             return;
         }
@@ -436,11 +436,11 @@ impl Call {
     }
 
     /// The same call in an engine of its own with room for everything.
-    pub fn run_alone(&self) -> Call {
+    pub(crate) fn run_alone(&self) -> Call {
         self.run_alone_with_status().0
     }
 
-    pub fn run_alone_with_status(&self) -> (Call, EngineStatus) {
+    pub(crate) fn run_alone_with_status(&self) -> (Call, EngineStatus) {
         let mut alone = Call {
             reader: Reader::Eager,
             choices: Vec::new(),

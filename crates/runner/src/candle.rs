@@ -1,0 +1,136 @@
+//! [`CandleRunner`]: a decoder and its KV cache behind the engine's `ModelRunner`.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use candle_core::Tensor;
+use portcullis_engine::{Draw, ModelRunner, RunnerError, StepOutput, Ticket};
+use portcullis_models::{Batch, Decoder, KvCache, SequenceSlice};
+use portcullis_scheduler::{Row, SchedulerOutput};
+use rayon::prelude::*;
+
+use crate::sampler::sample;
+
+/// Runs a decoder on the CPU.
+///
+/// The model works on a thread of its own, so that the engine gates and sends one step while the
+/// next is computed, as it will with a GPU.
+pub struct CandleRunner {
+    /// `None` only while the runner is dropped: closing it ends the thread.
+    steps: Option<SyncSender<Step>>,
+    results: Receiver<Result<StepOutput, RunnerError>>,
+    thread: Option<JoinHandle<()>>,
+    tickets: u64,
+}
+
+/// The work of one step.
+struct Step {
+    batch: Batch,
+    block_copies: Vec<(u32, u32)>,
+    draws: Vec<Draw>,
+}
+
+impl CandleRunner {
+    /// Takes the decoder and a cache made for it.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn new(decoder: Decoder, kv: KvCache) -> std::io::Result<Self> {
+        // One step is in flight at a time: the engine collects before it submits again.
+        let (steps, inbox) = sync_channel(1);
+        let (outbox, results) = sync_channel(1);
+        let model = Model { decoder, kv };
+        let thread = std::thread::Builder::new()
+            .name("model".into())
+            .spawn(move || model.serve(&inbox, &outbox))?;
+        Ok(Self { steps: Some(steps), results, thread: Some(thread), tickets: 0 })
+    }
+}
+
+impl ModelRunner for CandleRunner {
+    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
+        self.tickets += 1;
+        let block_copies = plan.block_copies.iter().map(|(from, to)| (from.0, to.0)).collect();
+        let step = Step { batch: batch(&plan.rows), block_copies, draws };
+        if let Some(steps) = &self.steps {
+            // A dead model thread shows at collect, which can say so.
+            drop(steps.send(step));
+        }
+        Ticket(self.tickets)
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<StepOutput, RunnerError> {
+        debug_assert_eq!(ticket.0, self.tickets, "steps are collected in order");
+        let died = |_| RunnerError { message: "the model's thread has died; restart the server".into() };
+        self.results.recv().map_err(died)?
+    }
+}
+
+impl Drop for CandleRunner {
+    fn drop(&mut self) {
+        self.steps = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by then; there is nothing left to save.
+            drop(thread.join());
+        }
+    }
+}
+
+/// The side of the model's thread.
+struct Model {
+    decoder: Decoder,
+    kv: KvCache,
+}
+
+impl Model {
+    fn serve(
+        mut self,
+        steps: &Receiver<Step>,
+        results: &SyncSender<Result<StepOutput, RunnerError>>,
+    ) {
+        while let Ok(step) = steps.recv() {
+            let result = self.run(&step).map_err(|e| RunnerError { message: e.to_string() });
+            if results.send(result).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn run(&mut self, step: &Step) -> Result<StepOutput, portcullis_models::ModelError> {
+        self.kv.copy_blocks(&step.block_copies)?;
+        let logits = self.decoder.forward(&step.batch, &mut self.kv)?;
+        Ok(StepOutput { samples: draw_all(&logits, &step.draws)? })
+    }
+}
+
+/// Draws one token from each row of `logits` `[num_draws, vocab]`.
+fn draw_all(
+    logits: &Tensor,
+    draws: &[Draw],
+) -> candle_core::Result<Vec<Result<portcullis_types::Sample, portcullis_engine::DrawError>>> {
+    if draws.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = logits.to_vec2::<f32>()?;
+    Ok(rows.par_iter().zip(draws).map(|(row, draw)| sample(row, draw)).collect())
+}
+
+/// Lays the rows of a plan out as one batch of tokens.
+fn batch(rows: &[Row]) -> Batch {
+    let mut batch = Batch::default();
+    for row in rows {
+        let query_start = batch.tokens.len();
+        batch.tokens.extend(&row.tokens);
+        batch.positions.extend((row.start..row.start + row.tokens.len()).map(|p| p as u32));
+        batch.sequences.push(SequenceSlice {
+            query_start,
+            query_len: row.tokens.len(),
+            context_len: row.start + row.tokens.len(),
+            block_table: row.block_table.iter().map(|block| block.0).collect(),
+        });
+        if row.samples {
+            batch.sample_rows.push(batch.tokens.len() - 1);
+        }
+    }
+    batch
+}

@@ -1,0 +1,31 @@
+# The verbs of the project; `just` lists them.
+
+_default:
+    @just --list
+
+# Start the demo: model, rule set, keys and a curl line that works.
+serve *ARGS:
+    cargo run --release -- serve {{ARGS}}
+
+# Format, lints, layers and licences: what CI asks before it tests.
+check:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    scripts/check-layers
+    scripts/check-licences
+
+# The test command of the README.
+test:
+    cargo test --workspace
+
+# Real clients against the real binary (Python; installs into .venv).
+test-clients:
+    tests/clients/run
+
+# The seeded simulation, longer than in the tests.
+sim SCENARIOS="200000":
+    PORTCULLIS_SIM_SCENARIOS={{SCENARIOS}} cargo test --release -p portcullis-engine --test simulation
+
+# The gate's property tests, longer than in the tests.
+gate-proof CASES="1000000":
+    PROPTEST_CASES={{CASES}} cargo test --release -p portcullis-gate
