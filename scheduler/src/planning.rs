@@ -19,10 +19,7 @@ impl Scheduler {
             },
         };
         self.plan_running(&mut plan);
-        // Whoever was preempted would only come back for the blocks that it just gave.
-        if plan.output.preempted.is_empty() {
-            self.plan_waiting(&mut plan);
-        }
+        self.plan_waiting(&mut plan);
         self.pool.end_copies(&plan.output.block_copies);
         plan.output
     }

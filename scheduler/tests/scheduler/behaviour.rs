@@ -419,8 +419,9 @@ mod holding {
             world.step();
         }
         assert!(!world.scheduler.sequence(second).unwrap().is_running());
-        world.truncate(second, 60);
         world.remove(first);
+        assert!(world.step().rows.is_empty());
+        world.truncate(second, 60);
         assert_eq!(order(&world.step()), [second]);
     }
 }
@@ -429,7 +430,7 @@ mod prefix_cache {
     use super::*;
 
     fn num_cached(world: &World, id: SequenceId) -> usize {
-        world.scheduler.sequence(id).unwrap().num_cached()
+        world.scheduler.sequence(id).expect("it lives").num_cached()
     }
 
     #[test]
@@ -479,6 +480,17 @@ mod prefix_cache {
         assert_eq!(shape(&world.schedule()), [(0, 100, true)]);
         world.collect();
         assert_eq!(num_cached(&world, second), 0);
+    }
+
+    #[test]
+    fn offers_what_two_computed_at_once_only_once() {
+        let mut world = World::new(ROOMY);
+        world.add(common_prompt(100), 110);
+        let second = world.add(common_prompt(100), 110);
+        world.step();
+        assert_eq!(world.scheduler.stats().blocks_used, 8);
+        world.remove(second);
+        assert_eq!(world.scheduler.stats().blocks_cached, 0);
     }
 
     #[test]
@@ -728,6 +740,14 @@ mod preemption {
         assert_eq!(world.step().rows[0].start, 32);
         // Not a hit in the sense of the bill: it had computed that itself.
         assert_eq!(world.scheduler.sequence(second).unwrap().num_cached(), 0);
+    }
+
+    #[test]
+    fn lets_in_who_ranks_higher() {
+        let (mut world, first, second) = one_preempted();
+        let realtime = world.add_as(Priority::Realtime, 5, 10);
+        assert_eq!(order(&world.step()), [first, realtime]);
+        assert!(!world.scheduler.sequence(second).unwrap().is_running());
     }
 
     #[test]

@@ -51,6 +51,67 @@ fn what_it_waited_counts_after_a_preemption_too() {
     assert!(steps.is_some_and(|steps| steps < 400), "{steps:?}");
 }
 
+#[test]
+fn what_it_waited_before_a_preemption_counts_after_it() {
+    let mut world = World::new(SchedulerConfig {
+        num_blocks: 4,
+        max_num_seqs: 2,
+        ageing_steps: 10,
+        ..ROOMY
+    });
+    let growing = world.add_as(Priority::Realtime, 55, 120);
+    let filler = world.add_as(Priority::Realtime, 4, 100);
+    world.step();
+    let batch = world.add_as(Priority::Batch, 50, 100);
+    for _ in 0..8 {
+        world.step();
+    }
+    world.remove(filler);
+    while world.step().preempted.is_empty() {}
+    for _ in 0..3 {
+        world.step();
+    }
+    // It is standard by now, and nobody overtakes it, though there is a block for this one.
+    let standard = world.add_as(Priority::Standard, 4, 5);
+    assert_eq!(world.step().rows.len(), 1);
+    world.remove(growing);
+    let order: Vec<_> = world.step().rows.iter().map(|row| row.sequence).collect();
+    assert_eq!(order, [batch, standard]);
+}
+
+#[test]
+fn a_class_reached_by_waiting_protects_from_preemption() {
+    let mut world = World::new(SchedulerConfig {
+        num_blocks: 4,
+        max_num_seqs: 2,
+        ageing_steps: 5,
+        ..ROOMY
+    });
+    let fillers = [0; 2].map(|_| world.add_as(Priority::Realtime, 4, 100));
+    world.step();
+    let batch = world.add_as(Priority::Batch, 50, 100);
+    for _ in 0..11 {
+        world.step();
+    }
+    for filler in fillers {
+        world.remove(filler);
+    }
+    let realtime = world.add_as(Priority::Realtime, 50, 100);
+    let preempted = loop {
+        let output = world.step();
+        if !output.preempted.is_empty() {
+            break output.preempted;
+        }
+    };
+    assert_eq!(preempted, [realtime]);
+    assert!(
+        world
+            .scheduler
+            .sequence(batch)
+            .is_some_and(|batch| batch.is_running())
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

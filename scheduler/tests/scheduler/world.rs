@@ -85,7 +85,7 @@ impl Mirror {
 
     /// What the model draws next: few different tokens, so that sequences often meet again.
     fn draw(&self) -> TokenId {
-        let last = self.prefix_hashes.last().unwrap();
+        let last = self.prefix_hashes.last().expect("never empty");
         (mix(*last, self.attempt) % 3) as TokenId
     }
 }
@@ -132,7 +132,7 @@ impl World {
     /// A standard sequence of tenant 0.
     pub(crate) fn add(&mut self, tokens: Vec<TokenId>, max_len: usize) -> SequenceId {
         self.try_add(tokens, Priority::Standard, 0, max_len)
-            .unwrap()
+            .expect("it can run")
     }
 
     pub(crate) fn add_as(
@@ -142,7 +142,8 @@ impl World {
         max_len: usize,
     ) -> SequenceId {
         let tokens = distinct_prompt(self.next_id, num_tokens);
-        self.try_add(tokens, priority, 0, max_len).unwrap()
+        self.try_add(tokens, priority, 0, max_len)
+            .expect("it can run")
     }
 
     fn take_id(&mut self) -> SequenceId {
@@ -154,7 +155,7 @@ impl World {
     pub(crate) fn schedule(&mut self) -> SchedulerOutput {
         let output = self.scheduler.schedule();
         for id in &output.preempted {
-            self.mirrors.get_mut(id).unwrap().awaits_row = false;
+            self.mirrors.get_mut(id).expect("it lives").awaits_row = false;
         }
         self.seen.copies += output.block_copies.len();
         self.seen.preemptions += output.preempted.len();
@@ -186,7 +187,11 @@ impl World {
     pub(crate) fn advance(&mut self, row: &Row) -> Advance {
         let mirror = self.mirrors.get_mut(&row.sequence);
         let awaited = mirror.filter(|mirror| {
-            let epoch = self.scheduler.sequence(row.sequence).unwrap().epoch();
+            let epoch = self
+                .scheduler
+                .sequence(row.sequence)
+                .expect("it lives")
+                .epoch();
             mirror.awaits_row && epoch == row.epoch
         });
         let drawn = awaited.as_ref().map_or(0, |mirror| mirror.draw());
@@ -270,7 +275,10 @@ impl World {
     }
 
     pub(crate) fn num_computed(&self, id: SequenceId) -> usize {
-        self.scheduler.sequence(id).unwrap().num_computed()
+        self.scheduler
+            .sequence(id)
+            .expect("it lives")
+            .num_computed()
     }
 
     /// Removes what is held, as an engine does whose gate has no objection.
@@ -306,8 +314,8 @@ impl World {
 
     fn check_rows(&mut self, output: &SchedulerOutput) {
         for row in &output.rows {
-            let sequence = self.scheduler.sequence(row.sequence).unwrap();
-            let mirror = self.mirrors.get_mut(&row.sequence).unwrap();
+            let sequence = self.scheduler.sequence(row.sequence).expect("it lives");
+            let mirror = self.mirrors.get_mut(&row.sequence).expect("it lives");
             let end = row.start + row.tokens.len();
             assert!(
                 !mirror.held && !mirror.awaits_row,
@@ -370,7 +378,7 @@ impl World {
     fn count_holders(&self) -> BTreeMap<BlockId, usize> {
         let mut holders = BTreeMap::new();
         for &id in self.mirrors.keys() {
-            for &block in self.scheduler.sequence(id).unwrap().block_table() {
+            for &block in self.scheduler.sequence(id).expect("it lives").block_table() {
                 *holders.entry(block).or_insert(0) += 1;
             }
         }
@@ -389,7 +397,7 @@ impl World {
         assert_eq!(stats.waiting + stats.running, self.mirrors.len());
         assert!(stats.running <= self.config.max_num_seqs);
         for (&id, mirror) in &self.mirrors {
-            let sequence = self.scheduler.sequence(id).unwrap();
+            let sequence = self.scheduler.sequence(id).expect("it lives");
             assert_eq!(sequence.tokens(), mirror.tokens);
             assert_eq!(sequence.is_held(), mirror.held);
             assert!(sequence.num_computed() < mirror.tokens.len());
