@@ -21,9 +21,9 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 /// The status is sent once it is known that something may be released, also for a stream, so that
 /// a refusal before that is a plain 400.
 pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> {
+    let shape = Shape::new(app, &call);
     let mut events = Events::submit(app, call.requests)?;
     events.wait_for_release().await?;
-    let shape = Shape::new(app, call.endpoint, call.logprobs);
     let totals = Totals::new(&call.gate, call.choices_per_prompt);
     if !call.stream {
         return Ok(whole(events, shape, totals).await?.into_response());

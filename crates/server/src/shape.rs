@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::new_id;
 use crate::state::App;
+use crate::validate::Call;
 use crate::wire::call::{Admissibility, UsageBody};
 use crate::wire::chat::{
     AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatLogprob, ChatLogprobs, ChunkChoice,
@@ -34,6 +35,8 @@ pub(crate) struct Shape {
     model: String,
     /// Whether the caller wants log-probabilities.
     logprobs: bool,
+    /// Tokens that end an answer and are no part of it.
+    end_tokens: Vec<TokenId>,
     /// Whether chunks carry `"usage": null` until the last.
     null_usage: bool,
     tokenizer: Tokenizer,
@@ -48,17 +51,18 @@ pub(crate) struct ChoiceText {
 }
 
 impl Shape {
-    pub(crate) fn new(app: &App, endpoint: Endpoint, logprobs: bool) -> Self {
-        let prefix = match endpoint {
+    pub(crate) fn new(app: &App, call: &Call) -> Self {
+        let prefix = match call.endpoint {
             Endpoint::Chat => "chatcmpl-",
             Endpoint::Completions => "cmpl-",
         };
         Self {
-            endpoint,
+            endpoint: call.endpoint,
             id: new_id(prefix),
             created: (app.wall)(),
             model: app.model.deployment.to_string(),
-            logprobs,
+            logprobs: call.logprobs,
+            end_tokens: call.end_tokens.clone(),
             null_usage: false,
             tokenizer: app.tokenizer.clone(),
         }
@@ -131,7 +135,7 @@ impl Shape {
         samples: &[Sample],
         offset: usize,
     ) -> Option<String> {
-        if text.is_empty() && !(self.logprobs && !samples.is_empty()) {
+        if text.is_empty() && !(self.logprobs && self.said(samples).next().is_some()) {
             return None;
         }
         Some(match self.endpoint {
@@ -276,7 +280,7 @@ impl Shape {
             top_logprobs: sample.top.iter().map(|top| self.top_text(top)).collect(),
         };
         self.logprobs.then(|| ChatLogprobs {
-            content: samples.iter().map(entry).collect(),
+            content: self.said(samples).map(entry).collect(),
         })
     }
 
@@ -285,7 +289,7 @@ impl Shape {
             return None;
         }
         let mut lists = TextLogprobs::default();
-        for sample in samples {
+        for sample in self.said(samples) {
             let token = self.token_text(sample.token, sample.logprob);
             lists.text_offset.push(offset);
             offset += token.token.chars().count();
@@ -294,6 +298,13 @@ impl Shape {
             lists.tokens.push(token.token);
         }
         Some(lists)
+    }
+
+    /// The samples that are part of the answer.
+    fn said<'a>(&self, samples: &'a [Sample]) -> impl Iterator<Item = &'a Sample> {
+        samples
+            .iter()
+            .filter(|sample| !self.end_tokens.contains(&sample.token))
     }
 
     /// The most likely tokens, the drawn one always among them.

@@ -26,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) include_usage: bool,
     /// Whether the caller wants log-probabilities.
     pub(crate) logprobs: bool,
+    /// Tokens that end an answer and are no part of it.
+    pub(crate) end_tokens: Vec<TokenId>,
 }
 
 /// What a request is bound to, and what its body cannot say.
@@ -152,6 +154,7 @@ impl Draft {
             stream: self.fields.stream.unwrap_or(false),
             include_usage: options.include_usage.unwrap_or(false),
             logprobs: self.logprobs,
+            end_tokens: self.stop.token_ids,
         })
     }
 

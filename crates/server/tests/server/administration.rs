@@ -1,0 +1,321 @@
+//! Keys, roles, rule sets and bindings over the wire.
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use portcullis_store::{Role, Store};
+use serde_json::{Value, json};
+
+use crate::common::{Answer, MODEL, NOW, Server, ruleset, say};
+
+#[tokio::test]
+async fn each_route_asks_for_its_role() {
+    use Role::{Admin, Approver, Auditor, Author, Inference};
+    let server = Server::start().await;
+    let keys: Vec<(Role, String)> = {
+        let mut keys = Vec::new();
+        for role in Role::ALL {
+            keys.push((role, server.key(role).await.1));
+        }
+        keys
+    };
+    let rules = "/v1/rulesets";
+    let bindings = "/v1/rulesets/none/bindings";
+    let routes: [(Method, &str, &[Role]); 10] = [
+        (Method::POST, "/v1/chat/completions", &[Inference, Admin]),
+        (Method::POST, "/v1/completions", &[Inference, Admin]),
+        (
+            Method::GET,
+            "/v1/models",
+            &[Inference, Author, Approver, Auditor, Admin],
+        ),
+        (Method::GET, rules, &[Author, Approver, Auditor, Admin]),
+        (Method::POST, rules, &[Author, Admin]),
+        (Method::GET, bindings, &[Author, Approver, Auditor, Admin]),
+        (Method::POST, bindings, &[Admin]),
+        (Method::DELETE, bindings, &[Admin]),
+        (Method::GET, "/v1/keys", &[Admin]),
+        (Method::POST, "/v1/keys", &[Admin]),
+    ];
+    for (method, path, allowed) in routes {
+        for (role, key) in &keys {
+            let answer = server
+                .with_key(key, method.clone(), path, String::new())
+                .await;
+            let forbidden = answer.status == StatusCode::FORBIDDEN;
+            assert_eq!(
+                forbidden,
+                !allowed.contains(role),
+                "{method} {path} as {role}"
+            );
+        }
+        let stranger = server
+            .with_key("pk-unknown", method.clone(), path, String::new())
+            .await;
+        assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        let request = Request::builder().method(method.clone()).uri(path);
+        let nobody = server.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(nobody.error()["code"], "invalid_api_key");
+    }
+}
+
+#[tokio::test]
+async fn inference_is_open_until_the_first_key_and_administration_never() {
+    let server = Server::start().await;
+    let status = async || server.chat(&say("x")).await.status;
+    assert_eq!(status().await, StatusCode::OK);
+    // Clients send some key in any case.
+    let path = "/v1/chat/completions";
+    let any = server
+        .with_key("EMPTY", Method::POST, path, say("x").to_string())
+        .await;
+    assert_eq!(any.status, StatusCode::OK);
+    for path in ["/v1/keys", "/v1/rulesets"] {
+        assert_eq!(server.get(path).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let (key, secret) = server.key(Role::Inference).await;
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED);
+    let known = server
+        .with_key(&secret, Method::POST, path, say("x").to_string())
+        .await;
+    assert_eq!(known.status, StatusCode::OK);
+    // A revoked key is still a key: the door does not open again.
+    server.store.revoke_key(&key.id, NOW).await.unwrap();
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED);
+    let revoked = server
+        .with_key(&secret, Method::POST, path, say("x").to_string())
+        .await;
+    assert_eq!(revoked.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_server_may_be_closed_from_the_start() {
+    let mut setup = crate::common::Setup::default();
+    setup.config.open_on_loopback = false;
+    let server = Server::with(setup).await;
+    assert_eq!(
+        server.chat(&say("x")).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_revoked() {
+    let server = Server::start().await;
+    let (_, admin) = server.key(Role::Admin).await;
+    let call = async |method, path: &str, body: Value| {
+        server
+            .with_key(&admin, method, path, body.to_string())
+            .await
+    };
+    let made = call(
+        Method::POST,
+        "/v1/keys",
+        json!({"name": "app", "role": "inference"}),
+    )
+    .await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let made = made.json();
+    let (id, secret) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(
+        made,
+        json!({"object": "key", "id": id, "name": "app", "role": "inference", "created": NOW,
+               "revoked": null, "key": secret})
+    );
+    let models = server
+        .with_key(secret, Method::GET, "/v1/models", String::new())
+        .await;
+    assert_eq!(models.status, StatusCode::OK);
+
+    let list = call(Method::GET, "/v1/keys", json!(null)).await;
+    assert!(!list.text.contains(secret), "a list must not show secrets");
+    let listed = list.json()["data"].as_array().unwrap().clone();
+    assert_eq!(listed.iter().filter(|key| key["id"] == id).count(), 1);
+
+    let gone = call(Method::DELETE, &format!("/v1/keys/{id}"), json!(null))
+        .await
+        .json();
+    assert_eq!(
+        gone,
+        json!({"id": id, "object": "key", "deleted": true, "revoked": NOW})
+    );
+    let models = server
+        .with_key(secret, Method::GET, "/v1/models", String::new())
+        .await;
+    assert_eq!(models.status, StatusCode::UNAUTHORIZED);
+
+    for (body, param) in [
+        (json!({"name": "app", "role": "king"}), "role"),
+        (json!({"name": "a\u{1b}[31m", "role": "admin"}), "name"),
+    ] {
+        let refused = call(Method::POST, "/v1/keys", body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+        assert_eq!(refused.error()["param"], param);
+    }
+    let unknown = call(Method::DELETE, "/v1/keys/key_0000000000000000", json!(null)).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let malformed = call(Method::DELETE, "/v1/keys/..%2f..", json!(null)).await;
+    assert_eq!(malformed.status, StatusCode::BAD_REQUEST);
+}
+
+async fn register(server: &Server, key: &str, source: &str) -> Answer {
+    let request = Request::post("/v1/rulesets")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/yaml");
+    server
+        .send(request.body(source.to_owned().into()).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn rule_sets_are_registered_byte_for_byte_and_never_change() {
+    let server = Server::start().await;
+    let (_, author) = server.key(Role::Author).await;
+    let source = ruleset("enforce", "reject");
+    let made = register(&server, &author, &source).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json();
+    assert_eq!(made["name"], "test-rules");
+    assert_eq!(
+        (&made["mode"], &made["rules"]),
+        (&json!("enforce"), &json!(1))
+    );
+    let digest = made["digest"].as_str().unwrap();
+    assert!(digest.starts_with("sha256:") && digest.len() == 71);
+
+    assert_eq!(
+        register(&server, &author, &source).await.status,
+        StatusCode::OK
+    );
+    let changed = register(&server, &author, &source.replace("a test", "another")).await;
+    assert_eq!(changed.status, StatusCode::CONFLICT);
+    assert_eq!(changed.error()["code"], "version_exists");
+
+    let get = async |path: &str| {
+        server
+            .with_key(&author, Method::GET, path, String::new())
+            .await
+    };
+    let stored = get("/v1/rulesets/test-rules/versions/1").await;
+    assert_eq!(stored.text, source);
+    assert_eq!(stored.headers[header::CONTENT_TYPE], "application/yaml");
+    let expected = json!({"object": "list", "data": [
+        {"object": "ruleset", "name": "test-rules", "version": 1, "digest": digest,
+         "created": NOW}]});
+    assert_eq!(get("/v1/rulesets").await.json(), expected);
+    assert_eq!(get("/v1/rulesets/test-rules").await.json(), expected);
+    for missing in [
+        "/v1/rulesets/none",
+        "/v1/rulesets/test-rules/versions/2",
+        "/v1/rulesets/test-rules/versions/x",
+        "/v1/rulesets/..%2f/versions/1",
+    ] {
+        assert_eq!(
+            get(missing).await.status,
+            StatusCode::NOT_FOUND,
+            "{missing}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn mistakes_in_a_rule_set_come_all_at_once_with_their_places() {
+    let server = Server::start().await;
+    let (_, author) = server.key(Role::Author).await;
+    let bad = ruleset("sometimes", "explode");
+    let answer = register(&server, &author, &bad).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let error = answer.error();
+    assert_eq!(error["code"], "invalid_ruleset");
+    let mistakes = error["diagnostics"].as_array().unwrap();
+    assert!(mistakes.len() >= 2, "{mistakes:?}");
+    assert_eq!(mistakes[0]["line"], 3);
+    assert!(
+        mistakes
+            .iter()
+            .all(|mistake| mistake["mend"].as_str().is_some())
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("line 3, column ")
+    );
+}
+
+#[tokio::test]
+async fn bindings_are_made_listed_and_taken_away() {
+    let server = Server::start().await;
+    let (_, admin) = server.key(Role::Admin).await;
+    let (user, secret) = server.key(Role::Inference).await;
+    register(&server, &admin, &ruleset("enforce", "reject")).await;
+    let path = "/v1/rulesets/test-rules/bindings";
+    let call = async |method, path: &str, body: Value| {
+        server
+            .with_key(&admin, method, path, body.to_string())
+            .await
+    };
+    let chat = async || {
+        let body = say("forbidden").to_string();
+        server
+            .with_key(&secret, Method::POST, "/v1/chat/completions", body)
+            .await
+            .status
+    };
+    assert_eq!(chat().await, StatusCode::OK);
+    let bound = call(Method::POST, path, json!({"key": user.id, "version": 1})).await;
+    assert_eq!(bound.status, StatusCode::CREATED);
+    let binding = json!({"object": "binding", "ruleset": "test-rules", "version": 1,
+                         "key": user.id, "deployment": null, "created": NOW});
+    assert_eq!(bound.json(), binding);
+    let to_deployment = call(Method::POST, path, json!({"deployment": MODEL}))
+        .await
+        .json();
+    assert_eq!(to_deployment["version"], Value::Null);
+    let listed = call(Method::GET, path, json!(null)).await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2);
+
+    assert_eq!(
+        call(
+            Method::DELETE,
+            &format!("{path}?key={}", user.id),
+            json!(null)
+        )
+        .await
+        .status,
+        StatusCode::NO_CONTENT
+    );
+    let deployment = format!("{path}?deployment={MODEL}");
+    let delete = async || call(Method::DELETE, &deployment, json!(null)).await.status;
+    assert_eq!(delete().await, StatusCode::NO_CONTENT);
+    assert_eq!(delete().await, StatusCode::NOT_FOUND);
+    assert_eq!(chat().await, StatusCode::OK);
+
+    for (path, body, status) in [
+        (path, json!({}), StatusCode::BAD_REQUEST),
+        (
+            path,
+            json!({"key": user.id, "deployment": MODEL}),
+            StatusCode::BAD_REQUEST,
+        ),
+        (path, json!({"key": "mine"}), StatusCode::BAD_REQUEST),
+        (
+            path,
+            json!({"deployment": MODEL, "version": 9}),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            path,
+            json!({"key": "key_0000000000000000"}),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            "/v1/rulesets/none/bindings",
+            json!({"deployment": MODEL}),
+            StatusCode::NOT_FOUND,
+        ),
+    ] {
+        let answer = call(Method::POST, path, body.clone()).await;
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.text);
+    }
+}
