@@ -27,7 +27,7 @@ impl Scheduler {
     /// Rows for the batch. Each sequence leaves one token of the budget to each one behind it, so
     /// that a long prompt stalls nobody.
     fn plan_running(&mut self, plan: &mut Plan) {
-        let schedulable = |rank: &&_| self.is_schedulable(rank);
+        let schedulable = |rank: &&Rank| self.sequences[rank.id].is_schedulable();
         let mut behind = self.running.iter().filter(schedulable).count();
         let mut index = 0;
         while let Some(rank) = self.running.get(index) {
@@ -39,10 +39,6 @@ impl Scheduler {
             behind -= 1;
             self.plan_row(id, plan.budget - behind, plan);
         }
-    }
-
-    fn is_schedulable(&self, rank: &Rank) -> bool {
-        self.sequences[rank.id].is_schedulable()
     }
 
     /// A row of at most `budget` tokens, taking blocks from others where it must. It takes its own
@@ -71,9 +67,8 @@ impl Scheduler {
     }
 
     fn push_row(&mut self, id: SequenceId, num_tokens: usize, plan: &mut Plan) {
-        plan.output
-            .rows
-            .push(self.sequences[id].start_row(num_tokens));
+        let row = self.sequences[id].start_row(num_tokens);
+        plan.output.rows.push(row);
         plan.budget -= num_tokens;
         self.counters.computed_tokens += num_tokens as u64;
     }
@@ -111,12 +106,10 @@ impl Scheduler {
 
     /// Admits in order until one finds no room: nobody overtakes, so nobody starves.
     fn plan_waiting(&mut self, plan: &mut Plan) {
-        let lacking = |rank: &Rank| self.sequences[rank.id].num_lacking_blocks();
-        let mut reserved = self.running.iter().map(lacking).sum();
         while plan.budget > 0
             && self.running.len() < self.config.max_num_seqs
             && let Some(id) = self.waiting.first()
-            && self.admit(id, reserved)
+            && self.admit(id)
         {
             let room = self.make_room(id, plan.budget, &mut plan.output.block_copies);
             assert!(
@@ -124,16 +117,17 @@ impl Scheduler {
                 "a sequence is admitted only if there are blocks for it"
             );
             self.push_row(id, room, plan);
-            reserved += self.sequences[id].num_lacking_blocks();
         }
     }
 
-    /// Moves a waiting sequence into the batch if there are blocks for all of its tokens besides
-    /// the `reserved` ones, which the batch lacks for its own: who starts should not be preempted
-    /// before it is done with its prompt.
-    fn admit(&mut self, id: SequenceId, reserved: usize) -> bool {
+    /// Moves a waiting sequence into the batch if there are blocks for all of its tokens: who
+    /// starts should not be preempted before it is done with its prompt.
+    ///
+    /// The batch itself lacks no block at this point: as long as any of it does, it has used up
+    /// either the budget or the blocks.
+    fn admit(&mut self, id: SequenceId) -> bool {
         let cached = self.cached_prefix(id);
-        while !self.has_room_for(id, &cached, reserved) {
+        while !self.has_room_for(id, &cached) {
             // With nobody in the batch, only forks that wait can have the blocks.
             if !self.running.is_empty() || !self.reclaim_fork(id) {
                 return false;
@@ -154,13 +148,13 @@ impl Scheduler {
         }
     }
 
-    fn has_room_for(&self, id: SequenceId, cached: &[BlockId], reserved: usize) -> bool {
+    fn has_room_for(&self, id: SequenceId, cached: &[BlockId]) -> bool {
         let sequence = &self.sequences[id];
         let copies = usize::from(sequence.needs_copy(&self.pool));
         let lacking = sequence.num_lacking_blocks() - cached.len() + copies;
         let unreferenced = |block: &&BlockId| !self.pool.is_referenced(**block);
         let revived = cached.iter().filter(unreferenced).count();
-        lacking + revived + reserved <= self.pool.num_available()
+        lacking + revived <= self.pool.num_available()
     }
 
     fn use_cached_prefix(&mut self, id: SequenceId, cached: &[BlockId]) {

@@ -52,6 +52,27 @@ fn what_it_waited_counts_after_a_preemption_too() {
 }
 
 #[test]
+fn a_class_reached_by_waiting_is_kept_through_a_hold_and_passed_to_forks() {
+    let mut world = World::new(SchedulerConfig {
+        max_num_seqs: 1,
+        ageing_steps: 10,
+        ..ROOMY
+    });
+    let running = world.add_as(Priority::Realtime, 4, 100);
+    world.step();
+    let batch = world.add_as(Priority::Batch, 4, 5);
+    for _ in 0..11 {
+        world.step();
+    }
+    let fork = world.fork(batch, 4, 5).expect("it can run");
+    world.hold(batch);
+    world.truncate(batch, 4);
+    let standard = world.add_as(Priority::Standard, 4, 5);
+    world.remove(running);
+    assert_eq!(run_order(&mut world), [batch, fork, standard]);
+}
+
+#[test]
 fn what_it_waited_before_a_preemption_counts_after_it() {
     let mut world = World::new(SchedulerConfig {
         num_blocks: 4,

@@ -1,6 +1,12 @@
 //! The scheduler through its public face.
 
-mod behaviour;
 mod fairness;
+mod forks;
+mod holding;
+mod preemption;
+mod prefix_cache;
 mod random;
+mod refusals;
+mod rollback;
+mod steps;
 mod world;

@@ -421,3 +421,15 @@ pub(crate) fn common_prompt(num_tokens: usize) -> Vec<TokenId> {
         .map(|position| position % 7)
         .collect()
 }
+
+/// (start, tokens, samples) of each row.
+pub(crate) fn shape(output: &SchedulerOutput) -> Vec<(usize, usize, bool)> {
+    let rows = output.rows.iter();
+    rows.map(|row| (row.start, row.tokens.len(), row.samples))
+        .collect()
+}
+
+/// Whose rows they are.
+pub(crate) fn order(output: &SchedulerOutput) -> Vec<SequenceId> {
+    output.rows.iter().map(|row| row.sequence).collect()
+}
