@@ -96,7 +96,7 @@ pub(super) fn name<'a>(
     let name = text(node, what, bytes_max, mistakes)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.chars().all(allowed) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        let message = format!("{what} `{}` is no name", printable(name));
+        let message = format!("{what}, `{}`, is not a name", printable(name));
         let mend = "use letters, digits, `-`, `_` and `.`, a letter or digit first";
         mistakes.push(node.at, message, mend);
         return None;
@@ -117,7 +117,7 @@ pub(super) fn number<T: FromStr + PartialOrd + Display>(
     };
     let number = number.filter(|number| range.contains(number));
     if number.is_none() {
-        let message = format!("{what} is no whole number that is allowed here");
+        let message = format!("{what} is not a whole number in its range");
         let mend = format!("use one from {} to {}", range.start(), range.end());
         mistakes.push(node.at, message, mend);
     }

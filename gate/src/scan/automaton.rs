@@ -27,8 +27,8 @@ pub(crate) struct Lane {
     patterns: Vec<Pattern>,
     /// The start state for each byte that may come before, and at 256 for the start of the text.
     starts: Vec<StateID>,
-    /// For each state, by its index, whether a match can be reached from it.
-    fruitful: Vec<bool>,
+    /// What is ahead of each state, by its index.
+    outlooks: Vec<Outlook>,
     holds: bool,
     max_span: Option<usize>,
 }
@@ -56,12 +56,12 @@ impl Lane {
     ) -> Result<Self, BuildError> {
         let dfa = build_dfa(hirs)?;
         let starts = start_states(&dfa)?;
-        let fruitful = fruitful_states(&dfa, &starts);
+        let outlooks = outlooks(&dfa, &starts, &patterns);
         Ok(Self {
             dfa,
             patterns,
             starts,
-            fruitful,
+            outlooks,
             holds,
             max_span,
         })
@@ -74,7 +74,7 @@ impl Lane {
 
     /// Bytes of memory it takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.dfa.memory_usage() + self.fruitful.len()
+        self.dfa.memory_usage() + self.outlooks.len() * size_of::<Outlook>()
     }
 
     /// The state before the first byte of a match that follows `previous`.
@@ -103,7 +103,17 @@ impl Lane {
 
     /// Whether a match may still come of a thread that is in `state` and has read `len` bytes.
     pub(super) fn is_alive(&self, state: StateID, len: usize) -> bool {
-        self.fruitful[index(&self.dfa, state)] && self.max_span.is_none_or(|max| len <= max)
+        let outlook = self.outlooks[index(&self.dfa, state)];
+        match self.max_span {
+            // At its full length, only a match that is about to be reported counts.
+            Some(max) if len >= max => len == max && outlook.ripe,
+            _ => outlook.fruitful,
+        }
+    }
+
+    /// Whether nothing can come of `state` but matches that are certain already.
+    pub(super) fn is_spent(&self, state: StateID) -> bool {
+        self.outlooks[index(&self.dfa, state)].spent
     }
 
     pub(super) fn gave_up(&self, state: StateID) -> bool {
@@ -152,11 +162,50 @@ fn start_states(dfa: &Dfa) -> Result<Vec<StateID>, BuildError> {
         .collect()
 }
 
-/// States from which at least one step leads to a match sooner or later. The automaton itself only
-/// knows a dead state; after the last byte of a match it is not there yet, and text would be held
-/// for one byte for nothing.
-fn fruitful_states(dfa: &Dfa, starts: &[StateID]) -> Vec<bool> {
+/// What is ahead of a state. The automaton itself only knows a dead state; a state that is as good
+/// as dead would hold text back for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outlook {
+    /// At least one step leads to a match, sooner or later.
+    fruitful: bool,
+    /// The next step may: what was read up to here is a match, perhaps depending on what follows.
+    ripe: bool,
+    /// What was read is a match whatever follows, and nothing longer can be.
+    spent: bool,
+}
+
+fn outlooks(dfa: &Dfa, starts: &[StateID], patterns: &[Pattern]) -> Vec<Outlook> {
     let (states, before) = explore(dfa, starts);
+    let fruitful = fruitful_states(dfa, &states, &before);
+    let mut outlooks = vec![Outlook::default(); before.len()];
+    for state in states {
+        let at = index(dfa, state);
+        let next = successors(dfa, state);
+        let certain = |state: &StateID| {
+            let mut matched = (0..match_len(dfa, *state)).map(|i| dfa.match_pattern(*state, i));
+            matched.all(|pattern| !patterns[pattern].looks_ahead)
+        };
+        outlooks[at] = Outlook {
+            fruitful: fruitful[at],
+            ripe: next.iter().any(|next| dfa.is_match_state(*next)),
+            spent: next
+                .iter()
+                .all(|next| !fruitful[index(dfa, *next)] && certain(next)),
+        };
+    }
+    outlooks
+}
+
+fn match_len(dfa: &Dfa, state: StateID) -> usize {
+    if dfa.is_match_state(state) {
+        dfa.match_len(state)
+    } else {
+        0
+    }
+}
+
+/// For each index of a state, whether at least one step leads to a match.
+fn fruitful_states(dfa: &Dfa, states: &[StateID], before: &[Vec<StateID>]) -> Vec<bool> {
     let mut fruitful = vec![false; before.len()];
     let mut open: Vec<StateID> = Vec::new();
     open.extend(states.iter().filter(|state| dfa.is_match_state(**state)));

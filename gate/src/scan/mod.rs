@@ -94,9 +94,10 @@ impl Scan {
         Ok(())
     }
 
-    /// Reports what is a match already, though the automaton would say so one byte late.
-    pub(crate) fn settle(&self, matcher: &Matcher, found: &mut Vec<Match>) {
-        for (view, matcher) in self.views.iter().zip(&matcher.views) {
+    /// Reports what is a match already, though the automaton would say so one byte late, and lets
+    /// threads go that have nothing else to say.
+    pub(crate) fn settle(&mut self, matcher: &Matcher, found: &mut Vec<Match>) {
+        for (view, matcher) in self.views.iter_mut().zip(&matcher.views) {
             view.settle(matcher, found);
         }
     }
@@ -215,10 +216,13 @@ impl ViewScan {
         Ok(())
     }
 
-    fn settle(&self, matcher: &ViewMatcher, found: &mut Vec<Match>) {
+    fn settle(&mut self, matcher: &ViewMatcher, found: &mut Vec<Match>) {
         self.match_at_end(matcher, found, |pattern| {
             (!pattern.looks_ahead).then_some(self.last_end)
         });
+        for (threads, lane) in self.threads.iter_mut().zip(&matcher.lanes) {
+            threads.retain(|thread| !lane.is_spent(thread.state));
+        }
     }
 
     fn finish(&mut self, matcher: &ViewMatcher, end: usize, found: &mut Vec<Match>) {

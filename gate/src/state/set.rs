@@ -164,9 +164,9 @@ impl SetState {
             self.base.copy_from(&self.head);
         } else if !self.blind {
             // What it finds has been acted on; and it cannot give up where the head did not.
-            let read = self
-                .base
-                .advance(set.matcher(), start, text, &mut Vec::new());
+            let found = &mut Vec::new();
+            let read = self.base.advance(set.matcher(), start, text, found);
+            self.base.settle(set.matcher(), found);
             self.blind |= read.is_err();
         }
         if start + text.len() > self.refused_at {

@@ -1,1 +1,303 @@
-//! placeholder
+//! Mistakes in a file: each with its line and column, what is wrong, and how to mend it.
+
+use portcullis_gate::{RuleSet, RuleSetErrors, limits};
+
+fn errors(yaml: &str) -> RuleSetErrors {
+    match RuleSet::load(yaml.as_bytes()) {
+        Ok(_) => panic!("no mistake found in:\n{yaml}"),
+        Err(errors) => errors,
+    }
+}
+
+#[track_caller]
+fn check(yaml: &str, expected: &str) {
+    assert_eq!(errors(yaml).to_string(), expected.trim_end());
+}
+
+/// One rule in an otherwise good file; it stands in line 5.
+#[track_caller]
+fn check_rule(rule: &str, expected: &str) {
+    let yaml = format!(
+        "ruleset: t\nversion: 1\nmode: enforce\nrules:\n- {{id: r, why: w, {rule}}}\n\
+         tests: [{{rule: r, should_pass: zz}}]\n"
+    );
+    check(&yaml, expected);
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    check(
+        r#"ruleset: "no name"
+version: 0
+mode: strict
+colour: blue
+checkpoint: {every_tokens: 100, at: [paragraph]}
+resample: {max_attempts: many, then: resample}
+rules:
+- id: one
+  phrase: ["x"]
+  action: reject
+- {id: one, why: w, regex: 'a*', action: block}
+- {id: two, why: w, phrases: [], action: flag}
+tests:
+- {rule: three, should_fail: x}
+- {rule: one}
+"#,
+        ALL_AT_ONCE,
+    );
+}
+
+const ALL_AT_ONCE: &str = r#"1:10: the name of the set, `no name`, is not a name; use letters, digits, `-`, `_` and `.`, a letter or digit first
+2:10: `version` is not a whole number in its range; use one from 1 to 4294967295
+3:7: `mode` has an unknown value; use one of observe, enforce
+4:1: unknown key `colour`; known here are ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests
+5:28: `every_tokens` is not a whole number in its range; use one from 1 to 64
+5:38: `at` has an unknown value; use one of sentence, end
+6:26: `max_attempts` is not a whole number in its range; use one from 1 to 64
+6:38: `then` has an unknown value; use one of reject, redact, flag
+8:3: `why` is missing; say in `why` which law, policy or incident asks for it
+8:3: the rule does not say what to look for; add `phrases: ["…"]` or `regex: '…'`
+8:3: rule `one` has no test; add `{rule: one, should_fail: "…"}` to `tests`
+9:3: unknown key `phrase`; did you mean `phrases`?
+11:3: a second rule has the id `one`; give it another id
+11:28: the regex matches the empty text, that is everywhere; use `+` for `*`, or take out what makes all of it optional
+11:42: `action` has an unknown value; use one of reject, resample, redact, flag, observe
+12:3: rule `two` has no test; add `{rule: two, should_fail: "…"}` to `tests`
+12:30: `phrases` is empty; give at least one entry
+14:10: no rule has the id `three`; name one of `rules`
+15:3: a test has either `should_fail` or `should_pass`; write one of the two and a text"#;
+
+#[test]
+fn yaml_that_is_none_of_the_format() {
+    check(
+        "",
+        r#"1:1: the file holds no rule set; begin with `ruleset: NAME`"#,
+    );
+    check(
+        "- a\n",
+        r#"1:1: a rule set is a map; write `key: value` with ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests"#,
+    );
+    check(
+        "ruleset: [\n",
+        r#"1:10: this is not YAML: unclosed bracket '['; see https://yaml.org/spec/1.2.2 or quote the text"#,
+    );
+    check(
+        "a: &x 1\nb: *x\nc: !tag 2\n",
+        r#"1:1: unknown key `a`; known here are ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests
+1:1: `ruleset` is missing; begin with `ruleset: NAME`
+1:1: `version` is missing; write `version: 1`
+1:1: `mode` is missing; write `mode: enforce`, or `mode: observe` to record only
+1:1: `rules` is missing; list at least one under `rules:`
+1:7: an anchor (`&name`) is not allowed; write the value out where it is needed
+2:1: unknown key `b`; known here are ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests
+2:4: an alias (`*name`) is not allowed; write the value out, so that the file reads in one direction
+3:1: unknown key `c`; known here are ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests
+3:9: a tag (`!name`) is not allowed; leave it out"#,
+    );
+    check(
+        "a: 1\na: 2\n",
+        r#"1:1: unknown key `a`; known here are ruleset, version, mode, on_gate_error, checkpoint, resample, rules, tests
+1:1: `ruleset` is missing; begin with `ruleset: NAME`
+1:1: `version` is missing; write `version: 1`
+1:1: `mode` is missing; write `mode: enforce`, or `mode: observe` to record only
+1:1: `rules` is missing; list at least one under `rules:`
+2:1: the key `a` is given twice; keep one of the two"#,
+    );
+    check(
+        "a: 1\n---\nb: 2\n",
+        r#"3:1: a second document begins here; one file holds one rule set: split it"#,
+    );
+    check(
+        "a: [[[[[[[[[x]]]]]]]]]\n",
+        r#"1:11: more than 8 levels of nesting; no part of a rule set is that deep"#,
+    );
+    check(
+        "? [a]\n: b\n",
+        r#"1:3: a list or map cannot be a key; write `key: value`"#,
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let not_utf8 = RuleSet::load(b"ruleset: x\nna\xffme").unwrap_err();
+    assert_eq!(
+        not_utf8.to_string(),
+        "2:3: this byte is not UTF-8; save the file as UTF-8"
+    );
+    let large = vec![b'#'; limits::FILE_BYTES_MAX + 1];
+    let large = RuleSet::load(&large).unwrap_err();
+    assert_eq!(
+        large.to_string(),
+        "1:1: the file has 1048577 bytes; a rule set has at most 1048576; split it into several"
+    );
+}
+
+#[test]
+fn kinds_that_are_not_built_are_refused_by_name() {
+    for kind in [
+        "pii: [email]",
+        "json_schema: a.json",
+        "grammar: x",
+        "logits: {window: 3}",
+        "semantic: {model: m}",
+        "judge: {question: q}",
+        "injection: {min: 0.9}",
+        "length: {max_tokens: 3}",
+        "require: x",
+        "language: en",
+    ] {
+        let name = kind.split(':').next().unwrap();
+        let expected = format!("5:19: kind `{name}` is not built yet; built are phrases, regex");
+        check_rule(&format!("{kind}, action: flag"), &expected);
+    }
+    check_rule(
+        "on: input, phrases: [x], action: reject",
+        r#"5:19: `on: input` is not built yet; rules look at the completion: leave `on` out"#,
+    );
+    check_rule(
+        "phrases: [x], action: reject, at: end",
+        r#"5:49: `at` of a rule is not built yet; rules are evaluated at the checkpoints of the set: leave `at` out"#,
+    );
+}
+
+#[test]
+fn patterns_that_cannot_be_run() {
+    check_rule(
+        "regex: 'a+', action: flag",
+        r#"5:26: a match may have any length, and so much text may be held back; bound the repetition (`{1,64}` for `+`), or add `max_span: BYTES` of at most 1024"#,
+    );
+    check_rule(
+        "regex: 'a{2000}', action: flag",
+        r#"5:26: a match may have 2000 bytes, and so much text may be held back; bound the repetition (`{1,64}` for `+`), or add `max_span: BYTES` of at most 1024"#,
+    );
+    check_rule(
+        "regex: 'a|b*', action: flag",
+        r#"5:26: the regex matches the empty text, that is everywhere; use `+` for `*`, or take out what makes all of it optional"#,
+    );
+    check_rule(
+        "regex: '[a&&b]', action: flag",
+        r#"5:26: the regex can never match; take out the empty class or the contradiction"#,
+    );
+    check_rule(
+        "regex: 'a(b', action: flag",
+        r#"5:26: the regex cannot be read at its character 2: unclosed group; see https://docs.rs/regex for the syntax; there is no look-around and no back-reference, and a pattern matches whole characters"#,
+    );
+    check_rule(
+        "regex: '(?=a)b', action: flag",
+        r#"5:26: the regex cannot be read at its character 1: look-around, including look-ahead and look-behind, is not supported; see https://docs.rs/regex for the syntax; there is no look-around and no back-reference, and a pattern matches whole characters"#,
+    );
+    check_rule(
+        r"regex: '\bab', action: flag",
+        r#"5:26: a word boundary over all of Unicode cannot be run on bytes; write `(?-u:\b)` for `\b`"#,
+    );
+    check_rule(
+        "regex: '(?-u:.)', action: flag",
+        r#"5:26: the regex cannot be read at its character 6: pattern can match invalid UTF-8; see https://docs.rs/regex for the syntax; there is no look-around and no back-reference, and a pattern matches whole characters"#,
+    );
+    check_rule(
+        "regex: ab, normalise: strict, action: flag",
+        r#"5:41: a regex cannot look at text whose look-alikes are folded: a 1 is an l there, and `[0-9]` would not mean what it says; use `basic`"#,
+    );
+    check_rule(
+        "regex: café, normalise: basic, action: flag",
+        r#"5:26: the folded text never shows `é`; write `e`, or use `normalise: none`"#,
+    );
+    check_rule(
+        "phrases: [\"\\u200B\"], action: flag",
+        r#"5:29: nothing that shows is left of the phrase `\u{200b}`; write visible text, or use a regex with `normalise: none`"#,
+    );
+    check_rule(
+        "phrases: [\"\"], action: flag",
+        r#"5:29: a phrase is empty; write it after the colon"#,
+    );
+    check_rule(
+        r"regex: '[ab]*a[ab]{30}', max_span: 99, action: flag",
+        r#"5:26: the automaton of this pattern would need more than 8 MiB; use shorter repetitions and smaller classes (`[0-9]` for `\d`), or split the rule set"#,
+    );
+    check_rule(
+        r"regex: '(\w{1,20} ){1,9}x', max_span: 500, action: flag",
+        r#"5:26: the automaton of this pattern would need more than 8 MiB; use shorter repetitions and smaller classes (`[0-9]` for `\d`), or split the rule set"#,
+    );
+}
+
+#[test]
+fn keys_that_do_not_fit_together() {
+    check_rule(
+        "action: flag",
+        r#"5:3: the rule does not say what to look for; add `phrases: ["…"]` or `regex: '…'`"#,
+    );
+    check_rule(
+        "phrases: [a], regex: a, action: flag",
+        r#"5:40: a rule has either `phrases` or `regex`; make two rules of it"#,
+    );
+    check_rule(
+        "phrases: [a], max_span: 3, action: flag",
+        r#"5:43: `max_span` belongs to `regex`; leave it out"#,
+    );
+    check_rule(
+        "regex: a, whole_word: true, action: flag",
+        r#"5:41: `whole_word` belongs to `phrases`; leave it out"#,
+    );
+    check_rule(
+        "regex: a, max_span: 5000, action: flag",
+        r#"5:39: `max_span` is not a whole number in its range; use one from 1 to 1024"#,
+    );
+    check_rule(
+        "phrases: [a], action: flag, with: x",
+        r#"5:53: `with` says what a redaction writes; leave it out, or write `action: redact`"#,
+    );
+    check_rule(
+        "phrases: a, action: flag",
+        r#"5:28: `phrases` is a list; write `[…]`, or lines that begin with `- `"#,
+    );
+    check_rule(
+        "phrases: [[a]], action: flag",
+        r#"5:29: a phrase is a text; write it in quotes"#,
+    );
+}
+
+const ONE_RULE: &str = "ruleset: t\nversion: 1\nmode: observe\nrules:\n\
+                        - {id: r, why: w, phrases: [bad], action: reject}\n";
+
+#[test]
+fn tests_that_fail() {
+    let with = |tests: &str| format!("{ONE_RULE}tests:\n{tests}");
+    check(
+        &with("- {rule: r, should_fail: good}\n- {rule: r, should_pass: \"a\\nBAD\"}\n"),
+        r#"7:3: rule `r` does not match "good"; widen the rule, or make it `should_pass`
+8:3: rule `r` matches "a\nBAD"; narrow the rule, or make it `should_fail`"#,
+    );
+}
+
+#[test]
+fn a_rule_without_tests() {
+    check(
+        ONE_RULE,
+        r#"5:3: rule `r` has no test; add `{rule: r, should_fail: "…"}` to `tests`"#,
+    );
+}
+
+#[test]
+fn more_mistakes_than_are_listed() {
+    let keys: String = (0..80).map(|key| format!("k{key}: x\n")).collect();
+    let errors = errors(&keys).0;
+    assert_eq!(errors.len(), limits::DIAGNOSTICS_MAX + 1);
+    assert_eq!(
+        errors[limits::DIAGNOSTICS_MAX].message,
+        "and 34 more mistakes"
+    );
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let long = "x".repeat(limits::PHRASE_BYTES_MAX + 1);
+    check_rule(
+        &format!("phrases: [{long}], action: flag"),
+        r#"5:29: a phrase has 257 bytes; use at most 256"#,
+    );
+    let many = vec!["x"; limits::PHRASES_MAX + 1].join(",");
+    check_rule(
+        &format!("phrases: [{many}], action: flag"),
+        r#"5:28: `phrases` has 5001 entries; use at most 5000, or split the rule set"#,
+    );
+}

@@ -205,7 +205,7 @@ pub(crate) fn redact(raw: &str, len: usize, redactions: &[Redaction]) -> (String
     let mut out = Vec::new();
     let mut covered_to = 0;
     let mut covered = vec![false; raw.len()];
-    for at in 0..len {
+    for (at, byte) in raw.bytes().enumerate().take(len) {
         for redaction in redactions.iter().filter(|redaction| redaction.start == at) {
             if at >= covered_to {
                 out.extend_from_slice(redaction.with.as_bytes());
@@ -214,7 +214,7 @@ pub(crate) fn redact(raw: &str, len: usize, redactions: &[Redaction]) -> (String
         }
         covered[at] = at < covered_to;
         if !covered[at] {
-            out.push(raw.as_bytes()[at]);
+            out.push(byte);
         }
     }
     (String::from_utf8(out).unwrap(), covered)
