@@ -25,8 +25,11 @@ pub const REGEX_BYTES_MAX: usize = 1_024;
 pub const SPAN_BYTES_MAX: usize = 1_024;
 /// Embedded tests of a set.
 pub const TESTS_MAX: usize = 1_000;
-/// Bytes of an embedded test. Every split of it is tried, so the work is its square.
+/// Bytes of an embedded test.
 pub const TEST_BYTES_MAX: usize = 512;
+/// Bytes that all embedded tests make the gate read: every split of each is tried, so each takes
+/// the square of its length.
+pub const TEST_READS_MAX: usize = 16 << 20;
 /// Bytes of the NFA of one automaton while it is built.
 pub const NFA_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one automaton.

@@ -14,7 +14,8 @@ use crate::{
     diagnostic::{Diagnostics, Place},
     limits::{
         ATTEMPTS_MAX, HOLD_TOKENS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX, PHRASE_BYTES_MAX,
-        PHRASES_MAX, REGEX_BYTES_MAX, RULES_MAX, SPAN_BYTES_MAX, TEST_BYTES_MAX, TESTS_MAX,
+        PHRASES_MAX, REGEX_BYTES_MAX, RULES_MAX, SPAN_BYTES_MAX, TEST_BYTES_MAX, TEST_READS_MAX,
+        TESTS_MAX,
     },
 };
 
@@ -393,6 +394,15 @@ fn tests(set: &Fields<'_>, rules: &[ReadRule], mistakes: &mut Diagnostics) -> Ve
         };
         named[rule] = true;
         tests.extend(test(&fields, rule, mistakes));
+    }
+    let reads: usize = tests.iter().map(|test| test.text.len().pow(2)).sum();
+    if reads > TEST_READS_MAX {
+        let message = "the tests are too long together: each is tried at every split";
+        mistakes.push(
+            set.at,
+            message,
+            "shorten the longest, or split the rule set",
+        );
     }
     for (read, named) in rules.iter().zip(named) {
         if !named {

@@ -63,6 +63,8 @@ struct ViewScan {
     last_end: usize,
     /// For each lane, oldest first.
     threads: Vec<Vec<Thread>>,
+    /// Scratch: what the last character folded to.
+    folded: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,8 +130,8 @@ impl Scan {
     /// `clone_from` that keeps allocations.
     pub(crate) fn copy_from(&mut self, other: &Scan) {
         for (view, other) in self.views.iter_mut().zip(&other.views) {
-            let threads = std::mem::take(&mut view.threads);
-            *view = ViewScan { threads, ..*other };
+            (view.folder, view.len) = (other.folder, other.len);
+            (view.last, view.last_end) = (other.last, other.last_end);
             for (threads, other) in view.threads.iter_mut().zip(&other.threads) {
                 threads.clone_from(other);
             }
@@ -145,6 +147,7 @@ impl ViewScan {
             last: None,
             last_end: 0,
             threads: vec![Vec::new(); matcher.lanes.len()],
+            folded: String::new(),
         }
     }
 
@@ -155,7 +158,7 @@ impl ViewScan {
         text: &str,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
-        let mut folded = String::new();
+        let mut folded = std::mem::take(&mut self.folded);
         for (offset, character) in text.char_indices() {
             let at = start + offset;
             folded.clear();
@@ -164,6 +167,7 @@ impl ViewScan {
                 self.step(matcher, byte, at..at + character.len_utf8(), found)?;
             }
         }
+        self.folded = folded;
         Ok(())
     }
 

@@ -300,4 +300,11 @@ fn sizes_are_bounded() {
         &format!("phrases: [{many}], action: flag"),
         r#"5:28: `phrases` has 5001 entries; use at most 5000, or split the rule set"#,
     );
+    let test = format!("- {{rule: r, should_pass: {}}}\n", "x".repeat(512));
+    let yaml = format!("{ONE_RULE}tests:\n{}", test.repeat(65));
+    check(
+        &yaml,
+        "1:1: the tests are too long together: each is tried at every split; shorten the longest, \
+         or split the rule set",
+    );
 }
