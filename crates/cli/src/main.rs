@@ -1,2 +1,50 @@
-//! The binary `portcullis`.
-fn main() {}
+//! The binary `portcullis`: reads the command line, runs the command, tells how it went.
+
+mod api_client;
+mod args;
+mod clock;
+mod config;
+mod data_dir;
+mod demo;
+mod env;
+mod keys;
+mod kv_plan;
+mod log;
+mod machine;
+mod output;
+mod rules;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use args::{Cli, Command};
+use env::Environment;
+
+/// What is wrong is how the command was used or configured, as clap exits for bad flags.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    run(command, &Environment::capture()).unwrap_or_else(|error| {
+        output::error(&error);
+        let is_usage = error.is::<config::Mistakes>();
+        if is_usage {
+            ExitCode::from(EXIT_USAGE)
+        } else {
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn run(command: Command, environment: &Environment) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    match command {
+        Command::Rules(command) => runtime.block_on(rules::run(command, environment)),
+        Command::Keys(command) => runtime
+            .block_on(keys::run(command, environment))
+            .map(|()| ExitCode::SUCCESS),
+        _ => anyhow::bail!("not wired yet"),
+    }
+}

@@ -1,0 +1,273 @@
+//! One typed configuration from flags, environment and file: [`RawConfig`] becomes [`Config`], and
+//! every mistake is reported at once, with where it stands and what is allowed.
+
+mod mistake;
+mod parse;
+mod raw;
+pub(crate) mod setting;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_store::DeploymentName;
+
+pub(crate) use mistake::Mistakes;
+pub(crate) use raw::{Flags, misspelt_variables};
+
+use crate::env::Environment;
+use parse::{number, one_of};
+use raw::RawConfig;
+
+/// Everything that can be configured, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// What is served.
+    pub(crate) model: ModelConfig,
+    /// How much at once.
+    pub(crate) engine: EngineLimits,
+    /// Where and for how long.
+    pub(crate) server: ServerSettings,
+    /// What the gate may spend on a choice.
+    pub(crate) quota: portcullis_gate::Quota,
+    /// Keys, rule sets, bindings and the demo.
+    pub(crate) data_dir: PathBuf,
+    /// Where models come from.
+    pub(crate) hub: HubConfig,
+    /// What is told on stderr.
+    pub(crate) log: LogConfig,
+}
+
+/// What is served, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelConfig {
+    /// Folder or name on the hub; `None` is the bundled demo.
+    pub(crate) name: Option<String>,
+    /// The name that clients send; `None` takes the model's.
+    pub(crate) deployment: Option<DeploymentName>,
+    pub(crate) device: Device,
+    pub(crate) dtype: Dtype,
+    pub(crate) load_format: LoadFormat,
+}
+
+/// Bounds of the engine; `None` is worked out from model and machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EngineLimits {
+    pub(crate) max_model_len: Option<usize>,
+    pub(crate) max_num_seqs: usize,
+    pub(crate) max_batched_tokens: usize,
+    pub(crate) kv_cache_bytes: Option<u64>,
+    pub(crate) max_waiting: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerSettings {
+    pub(crate) bind: SocketAddr,
+    pub(crate) drain_timeout: Duration,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct HubConfig {
+    pub(crate) revision: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) is_offline: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    pub(crate) format: LogFormat,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub(crate) filter: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Cpu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadFormat {
+    Auto,
+    Dummy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads everything that was given.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Self, Mistakes> {
+        let mut raw = RawConfig::gather(flags, environment);
+        let config = Self {
+            model: ModelConfig::read(&mut raw),
+            engine: EngineLimits::read(&mut raw),
+            server: ServerSettings::read(&mut raw),
+            quota: read_quota(&mut raw),
+            data_dir: read_data_dir(&mut raw, environment),
+            hub: HubConfig::read(&mut raw),
+            log: LogConfig::read(&mut raw),
+        };
+        raw.finish(config)
+    }
+
+    /// The same, where a data directory is all that is asked for.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub(crate) fn load_data_dir(
+        flags: &Flags,
+        environment: &Environment,
+    ) -> Result<PathBuf, Mistakes> {
+        let mut raw = RawConfig::gather(flags, environment);
+        let data_dir = read_data_dir(&mut raw, environment);
+        raw.finish(data_dir)
+    }
+}
+
+impl ModelConfig {
+    fn read(raw: &mut RawConfig) -> Self {
+        Self {
+            name: raw.read(setting::MODEL, parse::text),
+            deployment: raw.read(setting::DEPLOYMENT, parse::deployment),
+            device: raw.read(setting::DEVICE, device).unwrap_or(Device::Cpu),
+            dtype: raw
+                .read(setting::DTYPE, one_of(Dtype::WORDS))
+                .unwrap_or(Dtype::F32),
+            load_format: raw
+                .read(setting::LOAD_FORMAT, one_of(LoadFormat::WORDS))
+                .unwrap_or(LoadFormat::Auto),
+        }
+    }
+}
+
+impl EngineLimits {
+    fn read(raw: &mut RawConfig) -> Self {
+        Self {
+            max_model_len: raw.read(setting::MAX_MODEL_LEN, number(2, 1 << 24)),
+            max_num_seqs: raw
+                .read(setting::MAX_NUM_SEQS, number(1, 4096))
+                .unwrap_or(64),
+            max_batched_tokens: raw
+                .read(setting::MAX_BATCHED_TOKENS, number(1, 1 << 17))
+                .unwrap_or(1024),
+            kv_cache_bytes: raw.read(setting::KV_CACHE_MEMORY, parse::size),
+            max_waiting: raw
+                .read(setting::MAX_WAITING, number(1, 1 << 16))
+                .unwrap_or(256),
+        }
+    }
+}
+
+impl ServerSettings {
+    fn read(raw: &mut RawConfig) -> Self {
+        Self {
+            bind: raw
+                .read(setting::BIND, parse::address)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000))),
+            drain_timeout: raw
+                .read(setting::DRAIN_TIMEOUT, parse::duration)
+                .unwrap_or(Duration::from_secs(30)),
+        }
+    }
+}
+
+fn read_quota(raw: &mut RawConfig) -> portcullis_gate::Quota {
+    let default = portcullis_gate::Quota::default();
+    portcullis_gate::Quota {
+        attempts_max: raw
+            .read(setting::GATE_ATTEMPTS_MAX, number(0, 1 << 20))
+            .unwrap_or(default.attempts_max),
+        discarded_tokens_max: raw
+            .read(setting::GATE_DISCARDED_TOKENS_MAX, number(0, 1 << 24))
+            .unwrap_or(default.discarded_tokens_max),
+    }
+}
+
+fn read_data_dir(raw: &mut RawConfig, environment: &Environment) -> PathBuf {
+    let given = raw.read(setting::DATA_DIR, parse::path);
+    given
+        .or_else(|| environment.default_data_dir())
+        .unwrap_or_else(|| {
+            raw.missing(
+                setting::DATA_DIR,
+                "there is no HOME to keep data in; say where it goes",
+            );
+            PathBuf::new()
+        })
+}
+
+impl HubConfig {
+    fn read(raw: &mut RawConfig) -> Self {
+        Self {
+            revision: raw.read(setting::REVISION, parse::text),
+            endpoint: raw.read(setting::HUB_ENDPOINT, parse::url),
+            token: raw.read(setting::HUB_TOKEN, parse::text),
+            home: raw.read(setting::HUB_HOME, parse::path),
+            is_offline: raw
+                .read(setting::HUB_OFFLINE, parse::switch)
+                .unwrap_or(false),
+        }
+    }
+}
+
+// By hand, so that the token is in no log.
+impl std::fmt::Debug for HubConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubConfig")
+            .field("revision", &self.revision)
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("home", &self.home)
+            .field("is_offline", &self.is_offline)
+            .finish()
+    }
+}
+
+impl LogConfig {
+    fn read(raw: &mut RawConfig) -> Self {
+        Self {
+            format: raw
+                .read(setting::LOG_FORMAT, one_of(LogFormat::WORDS))
+                .unwrap_or(LogFormat::Text),
+            filter: raw
+                .read(setting::LOG_LEVEL, parse::log_filter)
+                .unwrap_or_else(|| "info".to_owned()),
+        }
+    }
+}
+
+impl Dtype {
+    const WORDS: &[(&str, Self)] = &[("f32", Self::F32), ("bf16", Self::Bf16)];
+}
+
+impl LoadFormat {
+    const WORDS: &[(&str, Self)] = &[("auto", Self::Auto), ("dummy", Self::Dummy)];
+}
+
+impl LogFormat {
+    const WORDS: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+fn device(text: &str) -> parse::Parsed<Device> {
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        _ => Err("must be cpu, the only device that this build knows".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! From text to values. What is not allowed is answered by what is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use portcullis_store::{DeploymentName, NameError};
+
+/// A value, or a sentence that says what is allowed.
+pub(crate) type Parsed<T> = Result<T, String>;
+
+/// Any text but none.
+pub(crate) fn text(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() {
+        return Err("must not be empty".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A path.
+pub(crate) fn path(given: &str) -> Parsed<PathBuf> {
+    text(given).map(PathBuf::from)
+}
+
+/// An address with its port.
+pub(crate) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse()
+        .map_err(|_| "must be an IP address with a port, such as 127.0.0.1:8000".into())
+}
+
+/// One of several words.
+pub(crate) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let found = choices.iter().find(|(word, _)| *word == text);
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| must_be_one_of(choices))
+    }
+}
+
+fn must_be_one_of<T>(choices: &[(&str, T)]) -> String {
+    let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+    format!("must be {}", words.join(" or "))
+}
+
+/// A whole number within bounds.
+pub(crate) fn number<T>(min: T, max: T) -> impl Fn(&str) -> Parsed<T>
+where
+    T: FromStr + PartialOrd + std::fmt::Display + Copy,
+{
+    move |text| {
+        let within = text
+            .parse()
+            .ok()
+            .filter(|number| (min..=max).contains(number));
+        within.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+    }
+}
+
+/// An amount of memory, in bytes.
+pub(crate) fn size(text: &str) -> Parsed<u64> {
+    let bytes = text
+        .parse::<ByteSize>()
+        .ok()
+        .map(|size| size.as_u64())
+        .filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "must be an amount of memory, such as 4GiB or 512MB".into())
+}
+
+/// A time with its unit.
+pub(crate) fn duration(text: &str) -> Parsed<Duration> {
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let unit_ms = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let ms = unit_ms.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| "must be a whole number with ms, s, m or h, such as 30s".into())
+}
+
+/// Yes or no, as the environment variables of the hub write it too.
+pub(crate) fn switch(text: &str) -> Parsed<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+/// Where a hub is.
+pub(crate) fn url(text: &str) -> Parsed<String> {
+    let parsed = reqwest::Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    parsed
+        .map(|_| text.trim_end_matches('/').to_owned())
+        .ok_or_else(|| "must be a URL that begins with http:// or https://".into())
+}
+
+/// What clients send as `model`.
+pub(crate) fn deployment(text: &str) -> Parsed<DeploymentName> {
+    text.parse()
+        .map_err(|error: NameError| error.rule.to_owned())
+}
+
+/// Directives of the log.
+pub(crate) fn log_filter(text: &str) -> Parsed<String> {
+    let parsed = tracing_subscriber::EnvFilter::try_new(text);
+    parsed.map(|_| text.to_owned()).map_err(|_| {
+        "must be error, warn, info, debug or trace, also for one part: info,portcullis_engine=debug".into()
+    })
+}

@@ -1,0 +1,201 @@
+//! The settings: one table, from which flags, environment variables and keys of the file come.
+
+/// One setting and its names: `max_num_seqs` in the file is `--max-num-seqs` on the command line
+/// and `PORTCULLIS_MAX_NUM_SEQS` in the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// Key in the file.
+    pub(crate) key: &'static str,
+    /// Stands for the value in the help.
+    pub(crate) value_name: &'static str,
+    /// What it does.
+    pub(crate) help: &'static str,
+    /// A variable of other tools that means the same; ours is stronger.
+    pub(crate) foreign_variable: Option<&'static str>,
+    /// Not a flag, since everyone on a machine sees the flags of its processes; never printed.
+    pub(crate) is_secret: bool,
+}
+
+pub(crate) const MODEL: Setting = setting(
+    "model",
+    "NAME_OR_DIR",
+    "Model to serve: a folder in the Hugging Face layout or a name on the hub [default: the bundled demo]",
+);
+pub(crate) const REVISION: Setting = setting(
+    "revision",
+    "REVISION",
+    "Branch, tag or commit of a model on the hub [default: main]",
+);
+pub(crate) const DEPLOYMENT: Setting = setting(
+    "deployment",
+    "NAME",
+    "Name that clients send as `model`; rule sets bind to it [default: the model's name]",
+);
+pub(crate) const BIND: Setting = setting(
+    "bind",
+    "ADDRESS",
+    "Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8000]",
+);
+pub(crate) const DATA_DIR: Setting = setting(
+    "data_dir",
+    "DIR",
+    "Keys, rule sets and bindings [default: $XDG_DATA_HOME/portcullis or ~/.local/share/portcullis]",
+);
+pub(crate) const DEVICE: Setting = setting(
+    "device",
+    "DEVICE",
+    "Where the model runs: cpu [default: cpu]",
+);
+pub(crate) const DTYPE: Setting = setting(
+    "dtype",
+    "DTYPE",
+    "Numbers of weights and KV cache: f32 or bf16 [default: f32]",
+);
+pub(crate) const LOAD_FORMAT: Setting = setting(
+    "load_format",
+    "FORMAT",
+    "auto reads the weights; dummy makes random ones of the configured shape [default: auto]",
+);
+pub(crate) const MAX_MODEL_LEN: Setting = setting(
+    "max_model_len",
+    "TOKENS",
+    "Prompt and completion together, at most [default: what the model was made for]",
+);
+pub(crate) const MAX_NUM_SEQS: Setting = setting(
+    "max_num_seqs",
+    "N",
+    "Sequences computed at once, at most [default: 64]",
+);
+pub(crate) const MAX_BATCHED_TOKENS: Setting = setting(
+    "max_batched_tokens",
+    "TOKENS",
+    "Tokens computed in one step, at most [default: 1024]",
+);
+pub(crate) const KV_CACHE_MEMORY: Setting = setting(
+    "kv_cache_memory",
+    "SIZE",
+    "Memory of the KV cache, such as 4GiB or 512MB [default: a quarter of what is free, at most 1GiB]",
+);
+pub(crate) const MAX_WAITING: Setting = setting(
+    "max_waiting",
+    "N",
+    "Calls that may wait; one more gets 429 [default: 256]",
+);
+pub(crate) const DRAIN_TIMEOUT: Setting = setting(
+    "drain_timeout",
+    "DURATION",
+    "How long running calls may finish after SIGTERM, such as 30s [default: 30s]",
+);
+pub(crate) const GATE_ATTEMPTS_MAX: Setting = setting(
+    "gate_attempts_max",
+    "N",
+    "Rollbacks in one choice of a call, at most, whatever its rule sets allow [default: 32]",
+);
+pub(crate) const GATE_DISCARDED_TOKENS_MAX: Setting = setting(
+    "gate_discarded_tokens_max",
+    "TOKENS",
+    "Tokens thrown away in one choice of a call, at most [default: 1024]",
+);
+pub(crate) const HUB_ENDPOINT: Setting = setting(
+    "hub_endpoint",
+    "URL",
+    "Hub to fetch models from [default: https://huggingface.co]",
+)
+.known_elsewhere_as("HF_ENDPOINT");
+pub(crate) const HUB_TOKEN: Setting =
+    setting("hub_token", "TOKEN", "Token for models that need one")
+        .known_elsewhere_as("HF_TOKEN")
+        .secret();
+pub(crate) const HUB_HOME: Setting = setting(
+    "hub_home",
+    "DIR",
+    "Cache of the hub [default: ~/.cache/huggingface]",
+)
+.known_elsewhere_as("HF_HOME");
+pub(crate) const HUB_OFFLINE: Setting = setting(
+    "hub_offline",
+    "BOOL",
+    "Take models from the cache alone: true or false [default: false]",
+)
+.known_elsewhere_as("HF_HUB_OFFLINE");
+pub(crate) const LOG_FORMAT: Setting = setting(
+    "log_format",
+    "FORMAT",
+    "Log lines on stderr as text or json [default: text]",
+);
+pub(crate) const LOG_LEVEL: Setting = setting(
+    "log_level",
+    "LEVEL",
+    "error, warn, info, debug or trace, also for one part: info,portcullis_engine=debug [default: info]",
+);
+
+/// Every setting, in the order of the help.
+pub(crate) const ALL: &[Setting] = &[
+    MODEL,
+    REVISION,
+    DEPLOYMENT,
+    BIND,
+    DATA_DIR,
+    DEVICE,
+    DTYPE,
+    LOAD_FORMAT,
+    MAX_MODEL_LEN,
+    MAX_NUM_SEQS,
+    MAX_BATCHED_TOKENS,
+    KV_CACHE_MEMORY,
+    MAX_WAITING,
+    DRAIN_TIMEOUT,
+    GATE_ATTEMPTS_MAX,
+    GATE_DISCARDED_TOKENS_MAX,
+    HUB_ENDPOINT,
+    HUB_TOKEN,
+    HUB_HOME,
+    HUB_OFFLINE,
+    LOG_FORMAT,
+    LOG_LEVEL,
+];
+
+/// What fetching and describing a model needs.
+pub(crate) const OF_MODELS: &[Setting] = &[
+    REVISION,
+    DTYPE,
+    HUB_ENDPOINT,
+    HUB_TOKEN,
+    HUB_HOME,
+    HUB_OFFLINE,
+];
+
+/// What begins every variable of ours.
+pub(crate) const VARIABLE_PREFIX: &str = "PORTCULLIS_";
+
+impl Setting {
+    /// The long flag, without the dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.key.to_uppercase())
+    }
+
+    const fn known_elsewhere_as(mut self, variable: &'static str) -> Self {
+        self.foreign_variable = Some(variable);
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+}
+
+const fn setting(key: &'static str, value_name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        key,
+        value_name,
+        help,
+        foreign_variable: None,
+        is_secret: false,
+    }
+}

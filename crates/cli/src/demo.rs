@@ -1,0 +1,251 @@
+//! The demonstration: a small model, a rule set and keys, all from the binary, so that
+//! `portcullis serve` shows the gate at work without any preparation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use portcullis_gate::RuleSet;
+use portcullis_store::{
+    BindingTarget, DeploymentName, KeyName, NewKey, NewRuleSet, Role, RuleSetName, Store,
+};
+
+use crate::data_dir::{make_private_dir, write_private};
+
+/// What clients send as `model`, unless configured otherwise.
+pub(crate) const DEPLOYMENT: &str = "demo";
+
+/// A question whose answer the rule set has something to say about.
+pub(crate) const QUESTION: &str = "What is my account number?";
+
+/// With the seed, the answer is the same each time.
+pub(crate) const SEED: u64 = 1;
+
+/// The inference key of the demo is kept here, so that the whole curl line can be printed at each
+/// start. Other keys are nowhere but in the hands of those who were given them.
+const KEY_FILE: &str = "inference.key";
+
+const RULES: &[u8] = include_bytes!("../../../rules/demo.yaml");
+
+macro_rules! model_files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../../models/demo/llama/", $name)))),*]
+    };
+}
+
+const MODEL_FILES: &[(&str, &[u8])] = model_files![
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// What the demo has got ready.
+pub(crate) struct Demo {
+    /// Made at the first start; known to nobody but whoever reads it there.
+    pub(crate) new_admin_key: Option<String>,
+    /// Kept for the demo alone.
+    pub(crate) inference_key: String,
+    /// Where it is kept.
+    pub(crate) key_file: PathBuf,
+}
+
+/// Writes the model where it can be mapped into memory, once for each version of it.
+///
+/// # Errors
+/// The data directory takes no more.
+pub(crate) fn unpack_model(data_dir: &Path) -> Result<PathBuf> {
+    let target = demo_dir(data_dir).join(format!("llama-{}", model_digest()));
+    if !target.is_dir() {
+        unpack(&target).with_context(|| {
+            format!(
+                "the demo model cannot be written to {}; is the disk full?",
+                target.display()
+            )
+        })?;
+    }
+    Ok(target)
+}
+
+/// Provides rule set and keys at the first start. What an operator has changed since stays.
+///
+/// # Errors
+/// The store or the data directory cannot be used.
+pub(crate) async fn prepare(
+    store: &dyn Store,
+    data_dir: &Path,
+    deployment: &DeploymentName,
+    now: i64,
+) -> Result<Demo> {
+    let key_file = demo_dir(data_dir).join(KEY_FILE);
+    let kept = fs::read_to_string(&key_file)
+        .ok()
+        .map(|text| text.trim().to_owned());
+    let is_first_start = kept.is_none();
+    if let Some(key) = kept
+        && store.find_key(&key).await?.is_some()
+    {
+        return Ok(Demo {
+            new_admin_key: None,
+            inference_key: key,
+            key_file,
+        });
+    }
+    // The key is written last: a start that was cut short before is repeated.
+    if is_first_start {
+        provide_rules(store, deployment, now).await?;
+    }
+    let new_admin_key = provide_admin(store, now).await?;
+    let inference_key = make_key(store, "demo", Role::Inference, now).await?;
+    make_private_dir(&demo_dir(data_dir))
+        .and_then(|()| write_private(&key_file, inference_key.as_bytes()))
+        .with_context(|| format!("{} cannot be written", key_file.display()))?;
+    Ok(Demo {
+        new_admin_key,
+        inference_key,
+        key_file,
+    })
+}
+
+async fn provide_rules(store: &dyn Store, deployment: &DeploymentName, now: i64) -> Result<()> {
+    let set = RuleSet::load(RULES).context("the demo rule set in this binary is broken")?;
+    let name: RuleSetName = set.name().parse()?;
+    if store.ruleset(&name, None).await?.is_none() {
+        let (version, digest) = (set.version(), set.digest().to_owned());
+        let new = NewRuleSet {
+            name: name.clone(),
+            version,
+            digest,
+            source: RULES.to_vec(),
+        };
+        store.put_ruleset(new, now).await?;
+    }
+    if store.bindings(&name).await?.is_empty() {
+        let target = BindingTarget::Deployment(deployment.clone());
+        store.bind(&name, None, &target, now).await?;
+    }
+    Ok(())
+}
+
+async fn provide_admin(store: &dyn Store, now: i64) -> Result<Option<String>> {
+    let keys = store.list_keys().await?;
+    if keys
+        .iter()
+        .any(|key| key.role == Role::Admin && key.revoked_at.is_none())
+    {
+        return Ok(None);
+    }
+    make_key(store, "first start", Role::Admin, now)
+        .await
+        .map(Some)
+}
+
+async fn make_key(store: &dyn Store, name: &str, role: Role, now: i64) -> Result<String> {
+    let name: KeyName = name.parse()?;
+    let (_, secret) = store.create_key(NewKey { name, role }, now).await?;
+    Ok(secret.expose().to_owned())
+}
+
+fn demo_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("demo")
+}
+
+fn unpack(target: &Path) -> std::io::Result<()> {
+    // Under another name until it is whole, so that a start that was cut short leaves no half.
+    let unfinished = target.with_extension("new");
+    make_private_dir(&unfinished)?;
+    for (name, content) in MODEL_FILES {
+        fs::write(unfinished.join(name), content)?;
+    }
+    fs::rename(unfinished, target)
+}
+
+fn model_digest() -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, content) in MODEL_FILES {
+        hasher.update(name.as_bytes()).update(content);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_store::SqliteStore;
+
+    use super::*;
+
+    async fn start(data_dir: &Path) -> (SqliteStore, Demo) {
+        let store = SqliteStore::open(data_dir).await.unwrap();
+        let demo = prepare(&store, data_dir, &deployment(), 1).await.unwrap();
+        (store, demo)
+    }
+
+    fn deployment() -> DeploymentName {
+        DEPLOYMENT.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_keys_and_binds_the_rules_and_later_ones_keep_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, first) = start(dir.path()).await;
+        let admin = first.new_admin_key.unwrap();
+        assert_eq!(
+            store.find_key(&admin).await.unwrap().unwrap().role,
+            Role::Admin
+        );
+        let inference = store.find_key(&first.inference_key).await.unwrap().unwrap();
+        assert_eq!(inference.role, Role::Inference);
+        assert_eq!(
+            store.bindings_for(None, &deployment()).await.unwrap().len(),
+            1
+        );
+
+        let (store, second) = start(dir.path()).await;
+        assert_eq!(second.inference_key, first.inference_key);
+        assert!(second.new_admin_key.is_none());
+        assert_eq!(store.list_keys().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_unbound_stays_unbound() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = start(dir.path()).await;
+        let name = RuleSet::load(RULES).unwrap().name().parse().unwrap();
+        store
+            .unbind(&name, &BindingTarget::Deployment(deployment()))
+            .await
+            .unwrap();
+        let (store, _) = start(dir.path()).await;
+        assert!(store.bindings(&name).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_revoked_demo_key_is_replaced_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, first) = start(dir.path()).await;
+        let name = RuleSet::load(RULES).unwrap().name().parse().unwrap();
+        store
+            .unbind(&name, &BindingTarget::Deployment(deployment()))
+            .await
+            .unwrap();
+        let key = store.find_key(&first.inference_key).await.unwrap().unwrap();
+        store.revoke_key(&key.id, 2).await.unwrap();
+        let (store, second) = start(dir.path()).await;
+        assert_ne!(second.inference_key, first.inference_key);
+        assert!(store.bindings(&name).await.unwrap().is_empty());
+        assert!(second.new_admin_key.is_none(), "the admin key still works");
+    }
+
+    #[test]
+    fn the_model_is_unpacked_once_and_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = unpack_model(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), MODEL_FILES.len());
+        for (name, content) in MODEL_FILES {
+            assert_eq!(&fs::read(path.join(name)).unwrap(), content, "{name}");
+        }
+        assert_eq!(unpack_model(dir.path()).unwrap(), path);
+    }
+}

@@ -1,0 +1,129 @@
+//! How large the KV cache becomes.
+
+use bytesize::ByteSize;
+use portcullis_scheduler::BLOCK_TOKENS;
+use thiserror::Error;
+
+use crate::config::EngineLimits;
+use crate::machine::Machine;
+
+/// Unless told otherwise, the cache takes a part of the memory that is free, and no more than this.
+const DEFAULT_BYTES_MAX: u64 = 1 << 30;
+const DEFAULT_PART_OF_FREE: u64 = 4;
+
+/// Blocks of the cache, and what they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KvPlan {
+    pub(crate) num_blocks: u32,
+    pub(crate) bytes: u64,
+    pub(crate) tokens: u64,
+}
+
+/// Not even one sequence of full length fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a KV cache of {} holds {held_tokens} tokens, and one sequence may have {max_model_len}; raise \
+     --kv-cache-memory to {} or more, or lower --max-model-len to {held_tokens} or less",
+    ByteSize(*.bytes), ByteSize(*.needed_bytes)
+)]
+pub(crate) struct KvTooSmall {
+    bytes: u64,
+    needed_bytes: u64,
+    held_tokens: u64,
+    max_model_len: usize,
+}
+
+impl KvPlan {
+    /// Takes what the configuration says, or a part of what is free; never more than all sequences
+    /// at full length can use.
+    ///
+    /// # Errors
+    /// Not even one of them fits.
+    pub(crate) fn new(
+        limits: &EngineLimits,
+        machine: Machine,
+        max_model_len: usize,
+        bytes_per_block: u64,
+    ) -> Result<Self, KvTooSmall> {
+        let default = (machine.available_bytes / DEFAULT_PART_OF_FREE).min(DEFAULT_BYTES_MAX);
+        let bytes = limits.kv_cache_bytes.unwrap_or(default);
+        let per_sequence = max_model_len.div_ceil(BLOCK_TOKENS) as u64;
+        let affordable = bytes / bytes_per_block;
+        if affordable < per_sequence {
+            return Err(KvTooSmall {
+                bytes,
+                needed_bytes: per_sequence * bytes_per_block,
+                held_tokens: affordable * BLOCK_TOKENS as u64,
+                max_model_len,
+            });
+        }
+        let useful = per_sequence.saturating_mul(limits.max_num_seqs as u64);
+        let num_blocks = u32::try_from(affordable.min(useful)).unwrap_or(u32::MAX);
+        Ok(Self {
+            num_blocks,
+            bytes: u64::from(num_blocks) * bytes_per_block,
+            tokens: u64::from(num_blocks) * BLOCK_TOKENS as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: u64 = 1 << 20;
+
+    fn plan(
+        kv_cache_bytes: Option<u64>,
+        available: u64,
+        seqs: usize,
+        len: usize,
+    ) -> Result<KvPlan, KvTooSmall> {
+        let limits = EngineLimits {
+            max_model_len: None,
+            max_num_seqs: seqs,
+            max_batched_tokens: 1024,
+            kv_cache_bytes,
+            max_waiting: 1,
+        };
+        let machine = Machine {
+            cores: 1,
+            memory_bytes: available,
+            available_bytes: available,
+        };
+        KvPlan::new(&limits, machine, len, BLOCK)
+    }
+
+    #[test]
+    fn takes_what_it_is_told_or_a_quarter_of_what_is_free_up_to_a_bound() {
+        let blocks = |told, available| plan(told, available, 4096, 2048).unwrap().num_blocks;
+        assert_eq!(blocks(Some(100 * BLOCK), 1), 100);
+        assert_eq!(blocks(None, 400 * BLOCK), 100);
+        assert_eq!(blocks(None, 1 << 40), 1024);
+    }
+
+    #[test]
+    fn takes_no_more_than_can_be_used() {
+        // 3 sequences of 33 tokens: two blocks each.
+        let plan = plan(Some(1 << 40), 1, 3, 33).unwrap();
+        assert_eq!(
+            plan,
+            KvPlan {
+                num_blocks: 6,
+                bytes: 6 * BLOCK,
+                tokens: 192
+            }
+        );
+    }
+
+    #[test]
+    fn says_what_to_change_when_one_sequence_does_not_fit() {
+        let error = plan(Some(3 * BLOCK), 1, 4, 129).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a KV cache of 3.0 MiB holds 96 tokens, and one sequence may have 129; raise \
+             --kv-cache-memory to 5.0 MiB or more, or lower --max-model-len to 96 or less"
+        );
+        assert!(plan(Some(3 * BLOCK), 1, 4, 96).is_ok());
+    }
+}
