@@ -1,1 +1,24 @@
-//! Tensor operations of our own, each with its CPU twin
+//! Tensor operations of our own, each with its CPU twin.
+//!
+//! One folder an op: `mod.rs` says what it computes (shapes, units, errors, source) and checks the
+//! arguments, `cpu.rs` computes it with plain loops. The ops are candle custom ops, so that a device
+//! kernel takes its place beside `cpu.rs` behind the same signature.
+//!
+//! The paged cache of one layer is two tensors, K and V, each
+//! `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, contiguous, f32 or bf16.
+
+mod batch;
+mod block_copy;
+mod element;
+mod kv_write;
+mod paged_attention;
+
+pub use batch::{BatchError, PagedBatch, SequenceSpan};
+pub use block_copy::block_copy;
+pub use kv_write::kv_write;
+pub use paged_attention::{AttentionParams, paged_attention};
+
+/// Tokens in one block of the paged cache.
+///
+/// 32 satisfies FlashAttention's paged kernels, which want pages of a multiple of 32.
+pub const BLOCK_TOKENS: usize = 32;

@@ -1,1 +1,17 @@
-//! Decoder definitions over kernels, and their weights
+//! Decoder definitions over kernels, and their weights.
+//!
+//! [`Config`] is a checked `config.json`, [`Decoder`] the model, [`KvCache`] its memory, [`Batch`]
+//! one step's work. One decoder covers Llama, Mistral, Mixtral, Qwen2 and Qwen3: they differ in a
+//! few fields of the configuration.
+
+mod config;
+mod decoder;
+mod error;
+mod kv_cache;
+mod weights;
+
+pub use config::{Architecture, Config, Experts, GenerationDefaults, RopeScaling};
+pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
+pub use error::ModelError;
+pub use kv_cache::KvCache;
+pub use portcullis_kernels::{BLOCK_TOKENS, SequenceSpan};

@@ -1,0 +1,150 @@
+//! Causal attention of new tokens over a paged cache: prefill chunks and decodes in one batch.
+
+mod cpu;
+
+use std::borrow::Cow;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
+
+use crate::{
+    BLOCK_TOKENS, PagedBatch,
+    element::{check_dtype, elements},
+};
+
+const NAME: &str = "paged_attention";
+
+/// What is the same for every row of one layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionParams {
+    /// Multiplies `q · k`; usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// A query at position `p` sees the keys in `p + 1 - window ..= p`; `None` sees all.
+    pub window: Option<usize>,
+}
+
+/// `softmax(scale · q kᵀ) v` for each row of `q`, `[num_tokens, num_heads, head_dim]`, over the
+/// keys and values of its own sequence up to its own position, its own included: the cache must
+/// hold them already (see [`kv_write`](crate::kv_write)).
+///
+/// Query head `h` reads K/V head `h / (num_heads / kv_heads)`. `q` and the caches,
+/// `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, are f32 or bf16 and contiguous; the result has
+/// shape and dtype of `q`. A row's bits depend on its own sequence only: neither on its neighbours
+/// in the batch nor on how its sequence was cut into chunks.
+///
+/// # Errors
+/// Shapes or dtypes that do not fit together.
+///
+/// Source: PagedAttention, arXiv:2309.06180; sliding window as in Mistral 7B, arXiv:2310.06825.
+pub fn paged_attention(
+    q: &Tensor,
+    k_cache: &Tensor,
+    v_cache: &Tensor,
+    batch: &PagedBatch,
+    params: AttentionParams,
+) -> Result<Tensor> {
+    let heads = Heads::of(q, k_cache, v_cache, batch)?;
+    q.apply_op3_no_bwd(
+        k_cache,
+        v_cache,
+        &PagedAttention {
+            batch,
+            params,
+            heads,
+        },
+    )
+}
+
+struct PagedAttention<'a> {
+    batch: &'a PagedBatch,
+    params: AttentionParams,
+    heads: Heads,
+}
+
+#[derive(Clone, Copy)]
+struct Heads {
+    kv_heads: usize,
+    /// Query heads that share one K/V head.
+    group: usize,
+    head_dim: usize,
+}
+
+impl Heads {
+    fn of(q: &Tensor, k_cache: &Tensor, v_cache: &Tensor, batch: &PagedBatch) -> Result<Self> {
+        let (num_tokens, num_heads, head_dim) = q.dims3()?;
+        let (_, kv_heads, _, _) = k_cache.dims4()?;
+        check_dtype(NAME, "q", q.dtype())?;
+        check_dtype(NAME, "the cache", k_cache.dtype())?;
+        if k_cache.dims() != [batch.num_blocks(), kv_heads, BLOCK_TOKENS, head_dim] {
+            bail!(
+                "{NAME}: q of {:?} does not fit a cache of {:?}",
+                q.dims(),
+                k_cache.dims()
+            );
+        }
+        if v_cache.dims() != k_cache.dims() || v_cache.dtype() != k_cache.dtype() {
+            bail!(
+                "{NAME}: the K cache is {:?}, the V cache {:?}",
+                k_cache.dims(),
+                v_cache.dims()
+            );
+        }
+        if kv_heads == 0 || !num_heads.is_multiple_of(kv_heads) {
+            bail!("{NAME}: {num_heads} query heads cannot share {kv_heads} K/V heads");
+        }
+        if num_tokens != batch.num_tokens() {
+            bail!(
+                "{NAME}: {num_tokens} rows for a batch of {}",
+                batch.num_tokens()
+            );
+        }
+        Ok(Self {
+            kv_heads,
+            group: num_heads / kv_heads,
+            head_dim,
+        })
+    }
+}
+
+impl CustomOp3 for PagedAttention<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k_cache: &CpuStorage,
+        k_layout: &Layout,
+        v_cache: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let rows = widen(q, q_layout)?;
+        let out = match k_cache {
+            CpuStorage::BF16(_) => {
+                let k = elements::<bf16>(NAME, k_cache, k_layout)?;
+                self.attend(&rows, k, elements(NAME, v_cache, v_layout)?)
+            }
+            _ => {
+                let k = elements::<f32>(NAME, k_cache, k_layout)?;
+                self.attend(&rows, k, elements(NAME, v_cache, v_layout)?)
+            }
+        };
+        let out = match q {
+            CpuStorage::BF16(_) => CpuStorage::BF16(out.into_iter().map(bf16::from_f32).collect()),
+            _ => CpuStorage::F32(out),
+        };
+        Ok((out, q_layout.shape().clone()))
+    }
+}
+
+fn widen<'a>(q: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
+    match q {
+        CpuStorage::BF16(_) => {
+            let narrow = elements::<bf16>(NAME, q, layout)?;
+            Ok(narrow.iter().map(|value| value.to_f32()).collect())
+        }
+        _ => Ok(Cow::Borrowed(elements::<f32>(NAME, q, layout)?)),
+    }
+}

@@ -1,0 +1,216 @@
+//! One decoder for all families: [`Decoder::forward`] is the whole model.
+
+mod attention;
+mod feed_forward;
+mod linear;
+mod rope;
+
+use std::path::Path;
+
+use attention::Attention;
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::{Embedding, RmsNorm};
+use feed_forward::FeedForward;
+use linear::Linear;
+use portcullis_kernels::{PagedBatch, SequenceSpan};
+use rope::Rope;
+
+use crate::weights::Weights;
+use crate::{Config, KvCache, ModelError};
+
+/// A decoder-only transformer with its weights.
+pub struct Decoder {
+    config: Config,
+    dtype: DType,
+    device: Device,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    output: Linear,
+    rope: Rope,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadFormat {
+    /// The safetensors files of the folder.
+    #[default]
+    Auto,
+    /// Random weights of the configured shape; the folder needs config.json alone.
+    Dummy {
+        /// Of the random numbers.
+        seed: u64,
+    },
+}
+
+/// How a decoder is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// f32 or bf16: the dtype of weights, activations and cache.
+    pub dtype: DType,
+    /// Where it runs.
+    pub device: Device,
+    /// Where the weights come from.
+    pub format: LoadFormat,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            dtype: DType::F32,
+            device: Device::Cpu,
+            format: LoadFormat::Auto,
+        }
+    }
+}
+
+/// The tokens of one step: prefill chunks and decodes of several sequences, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Token ids, `[num_tokens]`.
+    pub tokens: Vec<u32>,
+    /// Position of each token in its sequence, `[num_tokens]`.
+    pub positions: Vec<u32>,
+    /// The sequences in row order.
+    pub sequences: Vec<SequenceSpan>,
+    /// Rows whose logits are wanted.
+    pub sample_rows: Vec<u32>,
+}
+
+impl Decoder {
+    /// Loads the model of a folder.
+    ///
+    /// # Errors
+    /// The configuration is not supported, or a tensor is missing, mis-shaped or broken.
+    pub fn load(dir: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?;
+        let LoadOptions {
+            dtype,
+            device,
+            format,
+        } = options;
+        let weights = match format {
+            LoadFormat::Auto => Weights::open(dir, *dtype, device)?,
+            LoadFormat::Dummy { seed } => Weights::dummy(*seed, *dtype, device),
+        };
+        Self::build(config, &weights, *dtype, device)
+    }
+
+    fn build(
+        config: Config,
+        weights: &Weights,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let vocab = [config.vocab_size, config.hidden_size];
+        let embedding = weights.get("model.embed_tokens.weight", &vocab)?;
+        let output = match config.tied_embeddings {
+            true => embedding.clone(),
+            false => weights.get("lm_head.weight", &vocab)?,
+        };
+        let layer = |index| Layer::load(&config, weights, index);
+        Ok(Self {
+            layers: (0..config.num_layers)
+                .map(layer)
+                .collect::<Result<_, _>>()?,
+            norm: load_norm(weights, "model.norm.weight", config.hidden_size, &config)?,
+            embedding: Embedding::new(embedding, config.hidden_size),
+            output: Linear::new(output, None),
+            rope: Rope::new(&config, dtype, device)?,
+            dtype,
+            device: device.clone(),
+            config,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A cache for this decoder.
+    ///
+    /// # Errors
+    /// The device has no memory for it.
+    pub fn new_cache(&self, num_blocks: usize) -> Result<KvCache, ModelError> {
+        KvCache::new(&self.config, num_blocks, self.dtype, &self.device)
+    }
+
+    /// Computes a step: writes K and V of every token into `cache`, and returns the logits of the
+    /// sampled rows, f32 `[num_sample_rows, vocab]`.
+    ///
+    /// # Errors
+    /// A batch that does not hold together, or memory that ran out.
+    pub fn forward(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
+        let paged = PagedBatch::new(batch.sequences.clone(), cache.num_blocks(), &self.device)?;
+        let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
+        let rotation = self.rope.at(&batch.positions)?;
+        let mut hidden = self.embedding.forward(&tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            hidden = layer.forward(&hidden, &rotation, &paged, cache.layer(index))?;
+        }
+        let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
+        let sampled = self.norm.forward(&hidden.index_select(&rows, 0)?)?;
+        Ok(self.output.forward(&sampled)?.to_dtype(DType::F32)?)
+    }
+}
+
+/// One decoder layer: attention and feed-forward, each with a norm before and a residual around.
+struct Layer {
+    attention_norm: RmsNorm,
+    attention: Attention,
+    feed_forward_norm: RmsNorm,
+    feed_forward: FeedForward,
+}
+
+impl Layer {
+    fn load(config: &Config, weights: &Weights, index: usize) -> Result<Self, ModelError> {
+        let prefix = format!("model.layers.{index}");
+        let norm = |name: &str| {
+            load_norm(
+                weights,
+                &format!("{prefix}.{name}.weight"),
+                config.hidden_size,
+                config,
+            )
+        };
+        Ok(Self {
+            attention_norm: norm("input_layernorm")?,
+            attention: Attention::load(config, weights, &prefix, config.windows[index])?,
+            feed_forward_norm: norm("post_attention_layernorm")?,
+            feed_forward: FeedForward::load(config, weights, &prefix)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        hidden: &Tensor,
+        rotation: &rope::Rotation,
+        batch: &PagedBatch,
+        cache: &crate::kv_cache::LayerCache,
+    ) -> candle_core::Result<Tensor> {
+        let attended = self.attention.forward(
+            &self.attention_norm.forward(hidden)?,
+            rotation,
+            batch,
+            cache,
+        )?;
+        let hidden = (hidden + attended)?;
+        let fed = self
+            .feed_forward
+            .forward(&self.feed_forward_norm.forward(&hidden)?)?;
+        hidden + fed
+    }
+}
+
+fn load_norm(
+    weights: &Weights,
+    name: &str,
+    size: usize,
+    config: &Config,
+) -> Result<RmsNorm, ModelError> {
+    Ok(RmsNorm::new(
+        weights.get(name, &[size])?,
+        config.rms_norm_eps,
+    ))
+}

@@ -1,0 +1,102 @@
+//! Grouped-query attention over the paged cache.
+
+use candle_core::{Module, Result, Tensor};
+use candle_nn::RmsNorm;
+use portcullis_kernels::{AttentionParams, PagedBatch, kv_write, paged_attention};
+
+use super::linear::Linear;
+use super::load_norm;
+use super::rope::Rotation;
+use crate::kv_cache::LayerCache;
+use crate::weights::Weights;
+use crate::{Config, ModelError};
+
+pub(super) struct Attention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    output: Linear,
+    /// Qwen3 normalises q and k by head, before the rotation.
+    qk_norm: Option<(RmsNorm, RmsNorm)>,
+    params: AttentionParams,
+    num_heads: usize,
+    num_kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    pub(super) fn load(
+        config: &Config,
+        weights: &Weights,
+        layer: &str,
+        window: Option<usize>,
+    ) -> std::result::Result<Self, ModelError> {
+        let &Config {
+            hidden_size,
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            ..
+        } = config;
+        let (q_size, kv_size) = (num_heads * head_dim, num_kv_heads * head_dim);
+        let linear = |name: &str, sizes, with_bias| {
+            Linear::load(
+                weights,
+                &format!("{layer}.self_attn.{name}"),
+                sizes,
+                with_bias,
+            )
+        };
+        let norm = |name: &str| {
+            load_norm(
+                weights,
+                &format!("{layer}.self_attn.{name}.weight"),
+                head_dim,
+                config,
+            )
+        };
+        Ok(Self {
+            q: linear("q_proj", (hidden_size, q_size), config.qkv_bias)?,
+            k: linear("k_proj", (hidden_size, kv_size), config.qkv_bias)?,
+            v: linear("v_proj", (hidden_size, kv_size), config.qkv_bias)?,
+            output: linear("o_proj", (q_size, hidden_size), config.output_bias)?,
+            qk_norm: match config.qk_norm {
+                true => Some((norm("q_norm")?, norm("k_norm")?)),
+                false => None,
+            },
+            params: AttentionParams {
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                window,
+            },
+            num_heads,
+            num_kv_heads,
+            head_dim,
+        })
+    }
+
+    /// `[num_tokens, hidden]` to the same.
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        rotation: &Rotation,
+        batch: &PagedBatch,
+        cache: &LayerCache,
+    ) -> Result<Tensor> {
+        let q = self.heads(&self.q.forward(x)?, self.num_heads)?;
+        let k = self.heads(&self.k.forward(x)?, self.num_kv_heads)?;
+        let v = self.heads(&self.v.forward(x)?, self.num_kv_heads)?;
+        let (q, k) = match &self.qk_norm {
+            Some((q_norm, k_norm)) => (q_norm.forward(&q)?, k_norm.forward(&k)?),
+            None => (q, k),
+        };
+        let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
+        kv_write(&k, &v, &cache.k, &cache.v, batch)?;
+        let mixed = paged_attention(&q, &cache.k, &cache.v, batch, self.params)?;
+        self.output.forward(&mixed.flatten_from(1)?)
+    }
+
+    /// `[num_tokens, heads * head_dim]` to `[num_tokens, heads, head_dim]`.
+    fn heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        x.reshape(((), heads, self.head_dim))
+    }
+}

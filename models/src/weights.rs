@@ -1,0 +1,217 @@
+//! Where a decoder's tensors come from: memory-mapped safetensors, or random numbers of the same
+//! shapes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+
+use crate::ModelError;
+
+/// A source of named tensors, all of one dtype on one device.
+pub(crate) struct Weights {
+    source: Source,
+    dtype: DType,
+    device: Device,
+}
+
+enum Source {
+    Files {
+        dir: PathBuf,
+        files: Vec<(PathBuf, MmapedSafetensors)>,
+        index: HashMap<String, usize>,
+    },
+    /// Random values; the state makes every tensor different and every run the same.
+    Dummy { seed: u64 },
+}
+
+/// Standard deviation of dummy weights: that of a freshly initialised model.
+const DUMMY_STD: f32 = 0.02;
+
+impl Weights {
+    /// Maps the safetensors files of a folder.
+    ///
+    /// # Errors
+    /// There are none, one does not hold together, or they are of a form that is not loaded.
+    pub(crate) fn open(dir: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let mut files = Vec::new();
+        let mut index = HashMap::new();
+        for path in weight_files(dir)? {
+            let file = map(&path)?;
+            for (name, _) in file.tensors() {
+                if index.insert(name.clone(), files.len()).is_some() {
+                    let reason = format!("tensor {name} is in more than one file");
+                    return Err(ModelError::BrokenWeights { path, reason });
+                }
+            }
+            files.push((path, file));
+        }
+        let source = Source::Files {
+            dir: dir.into(),
+            files,
+            index,
+        };
+        Ok(Self {
+            source,
+            dtype,
+            device: device.clone(),
+        })
+    }
+
+    /// Random weights, for measuring a shape without its checkpoint.
+    pub(crate) fn dummy(seed: u64, dtype: DType, device: &Device) -> Self {
+        Self {
+            source: Source::Dummy { seed },
+            dtype,
+            device: device.clone(),
+        }
+    }
+
+    /// A tensor that must be there with this shape.
+    pub(crate) fn get(&self, name: &str, expected: &[usize]) -> Result<Tensor, ModelError> {
+        match &self.source {
+            Source::Dummy { seed } => self.random(*seed, name, expected),
+            Source::Files { dir, files, index } => {
+                let missing = || ModelError::MissingTensor {
+                    path: dir.clone(),
+                    tensor: name.into(),
+                    expected: expected.into(),
+                };
+                let (path, file) = index
+                    .get(name)
+                    .map(|&file| &files[file])
+                    .ok_or_else(missing)?;
+                let tensor = file.load(name, &self.device)?;
+                if tensor.dims() != expected {
+                    return Err(ModelError::MisshapenTensor {
+                        path: path.clone(),
+                        tensor: name.into(),
+                        expected: expected.into(),
+                        found: tensor.dims().into(),
+                    });
+                }
+                Ok(tensor.to_dtype(self.dtype)?)
+            }
+        }
+    }
+
+    fn random(&self, seed: u64, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        // A norm of about one keeps activations finite through any number of layers.
+        let centre = if name.ends_with("norm.weight") {
+            1.0
+        } else {
+            0.0
+        };
+        let count: usize = shape.iter().product();
+        let mut state = name.bytes().fold(seed, |h, b| mix(h ^ u64::from(b)));
+        let values: Vec<f32> = (0..count)
+            .map(|_| {
+                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                centre + DUMMY_STD * nearly_normal(mix(state))
+            })
+            .collect();
+        Ok(Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?)
+    }
+}
+
+/// SplitMix64's finaliser.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The sum of four uniforms, centred and scaled to variance 1: cheap, and never far out.
+fn nearly_normal(bits: u64) -> f32 {
+    let sum: u32 = (0..4).map(|i| (bits >> (16 * i)) as u32 & 0xFFFF).sum();
+    (sum as f32 / 65_536.0 - 2.0) * 3f32.sqrt()
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+/// One file, or the shards that the index names.
+pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let single = dir.join("model.safetensors");
+    let index = dir.join("model.safetensors.index.json");
+    if single.exists() {
+        return Ok(vec![single]);
+    }
+    if !index.exists() {
+        return Err(no_weights(dir));
+    }
+    let bytes = std::fs::read(&index).map_err(|source| ModelError::Unreadable {
+        path: index.clone(),
+        source,
+    })?;
+    let parsed: Index = serde_json::from_slice(&bytes).map_err(|e| ModelError::Config {
+        path: index.clone(),
+        mistakes: vec![e.to_string()],
+    })?;
+    let mut names: Vec<String> = parsed.weight_map.into_values().collect();
+    names.sort_unstable();
+    names.dedup();
+    let shard = |name: String| {
+        // A name with a folder in it could point anywhere.
+        let is_plain = Path::new(&name)
+            .file_name()
+            .is_some_and(|n| n == name.as_str());
+        if is_plain {
+            Ok(dir.join(name))
+        } else {
+            Err(name)
+        }
+    };
+    names
+        .into_iter()
+        .map(shard)
+        .collect::<Result<_, String>>()
+        .map_err(|name| ModelError::Config {
+            path: index,
+            mistakes: vec![format!("shard {name:?} is not a plain file name")],
+        })
+}
+
+fn no_weights(dir: &Path) -> ModelError {
+    let is_pickle = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|e| e == "bin" || e == "pt" || e == "pth" || e == "pkl")
+    };
+    let files = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    match files.into_iter().find(is_pickle) {
+        Some(path) => ModelError::UnsupportedWeights {
+            path,
+            reason: "pickle files can run code and are never loaded; convert them to safetensors"
+                .into(),
+        },
+        None => ModelError::NotAModel {
+            path: dir.into(),
+            what: "model.safetensors",
+        },
+    }
+}
+
+fn map(path: &Path) -> Result<MmapedSafetensors, ModelError> {
+    let broken = |reason: String| ModelError::BrokenWeights {
+        path: path.into(),
+        reason,
+    };
+    // Opened first, so that a file that cannot be read is told from one that is broken.
+    std::fs::File::open(path).map_err(|source| ModelError::Unreadable {
+        path: path.into(),
+        source,
+    })?;
+    // SAFETY: the mapping is valid as long as nobody truncates the file while it is open. That is
+    // the operator's promise: model folders are not rewritten under a running server.
+    #[expect(unsafe_code, reason = "memory-mapping a file")]
+    let mapped = unsafe { MmapedSafetensors::new(path) };
+    mapped.map_err(|error| broken(error.to_string()))
+}
