@@ -21,9 +21,10 @@
 //! - Between a sequence's rows its block table covers exactly the positions that are computed.
 //!   What a void row has written lies beyond them, so nothing reads it.
 //! - A sequence whose row is in flight is not scheduled again before that row is advanced or void.
-//! - The first sequence in the order (class, then arrival) gets on whenever nothing of higher rank
-//!   is held: everything else can be preempted for it, and [`Scheduler::add`] has refused what
-//!   could not run alone. Waiting raises the class, so every sequence becomes the first.
+//! - The first sequence in the order (class, then arrival) that is not held gets on at every step,
+//!   unless held ones before it have the blocks: everything behind it can be preempted for it, and
+//!   [`Scheduler::add`] has refused what could not run alone. Waiting raises the class for good, so
+//!   every sequence becomes the first.
 //!
 //! Deliberately absent: clocks (steps are the time), randomness, I/O, tensors, async. Nothing here
 //! depends on the iteration order of a hash map.

@@ -267,7 +267,7 @@ impl Sequence {
         pool.longest_match(&self.block_hashes[..num_blocks])
     }
 
-    /// Begins with blocks that are computed already, as a reference of its own to each.
+    /// Begins with blocks that are computed already, with a reference of its own to each.
     pub(crate) fn share(&mut self, blocks: &[BlockId], num_computed: usize, pool: &mut BlockPool) {
         blocks.iter().for_each(|&block| pool.retain(block));
         self.block_table = blocks.to_vec();
