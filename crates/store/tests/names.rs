@@ -1,4 +1,8 @@
 //! Names from outside: what is let in.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::fmt::Debug;
 use std::str::FromStr;

@@ -1,4 +1,8 @@
 //! The store in a SQLite file: the common suite, and what only a file can show.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 mod suite;
 
@@ -51,23 +55,44 @@ async fn reopening_finds_everything() {
             Some(key.clone())
         );
         assert_eq!(store.list_rulesets().await.unwrap()[0].source, b"rules");
-        assert_eq!(store.all_bindings().await.unwrap(), [binding.clone()]);
+        assert_eq!(store.all_bindings().await.unwrap(), vec![binding.clone()]);
         store.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn stores_that_open_an_empty_directory_together_all_succeed() {
+async fn stores_that_make_the_database_together_all_succeed() {
+    for _ in 0..10 {
+        open_together(TempDir::new().unwrap().path()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stores_that_bring_the_schema_up_to_date_together_all_succeed() {
     for _ in 0..10 {
         let dir = TempDir::new().unwrap();
-        let mut opening = JoinSet::new();
-        for _ in 0..6 {
-            let path = dir.path().to_owned();
-            opening.spawn(async move { SqliteStore::open(&path).await.map(drop) });
+        open(dir.path()).await.close().await;
+        let mut raw = raw_connection(dir.path()).await;
+        for statement in [
+            "DROP TABLE bindings",
+            "DROP TABLE rulesets",
+            "DROP TABLE api_keys",
+            "DELETE FROM _sqlx_migrations",
+        ] {
+            sqlx::query(statement).execute(&mut raw).await.unwrap();
         }
-        for opened in opening.join_all().await {
-            opened.unwrap();
-        }
+        open_together(dir.path()).await;
+    }
+}
+
+async fn open_together(data_dir: &Path) {
+    let mut opening = JoinSet::new();
+    for _ in 0..6 {
+        let data_dir = data_dir.to_owned();
+        opening.spawn(async move { SqliteStore::open(&data_dir).await.map(drop) });
+    }
+    for opened in opening.join_all().await {
+        opened.unwrap();
     }
 }
 

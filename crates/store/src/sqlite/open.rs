@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{SqlSafeStr, SqlitePool};
+use tokio::time::{sleep, timeout};
 
 use super::SqliteStore;
 use super::fault::{from_migration, unusable};
@@ -26,6 +27,8 @@ const MIGRATIONS: [(i64, &str, &str); 1] = [(
 /// How long a writer waits for one in another process, and any caller for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
 const READERS_MAX: u32 = 4;
 
 pub(super) async fn open(data_dir: &Path) -> Result<SqliteStore, StoreError> {
@@ -39,7 +42,7 @@ pub(super) async fn open(data_dir: &Path) -> Result<SqliteStore, StoreError> {
         // NORMAL would lose the last transactions with the power.
         .synchronous(SqliteSynchronous::Full);
     let writer = pool(1, options.clone().journal_mode(SqliteJournalMode::Wal));
-    migrate(&writer)
+    prepare(&writer)
         .await
         .map_err(|reason| unusable(&path, "opening the database", reason))?;
     let readers = pool(READERS_MAX, options.pragma("query_only", "ON"));
@@ -55,6 +58,24 @@ fn pool(max: u32, options: SqliteConnectOptions) -> SqlitePool {
         .max_connections(max)
         .acquire_timeout(WAIT_MAX)
         .connect_lazy_with(options)
+}
+
+async fn prepare(writer: &SqlitePool) -> Result<(), Unusable> {
+    timeout(WAIT_MAX, connect(writer))
+        .await
+        .map_err(|_| Unusable::Busy)??;
+    migrate(writer).await
+}
+
+/// Makes the first connection, which turns a new file to WAL. SQLite does not wait when another
+/// process is at just that, whatever its busy timeout, so we do.
+async fn connect(writer: &SqlitePool) -> Result<(), Unusable> {
+    loop {
+        match writer.acquire().await.map_err(Unusable::from) {
+            Err(Unusable::Busy) => sleep(RETRY_PAUSE).await,
+            connected => return connected.map(drop),
+        }
+    }
 }
 
 /// Brings the schema up to date in one transaction that holds the write lock: of two processes

@@ -161,8 +161,8 @@ pub(crate) async fn bindings_hold_for_their_key_and_deployment(store: &dyn Store
         for_call(None, "bank").await,
         [a_bank.clone(), b_bank.clone()]
     );
-    assert_eq!(for_call(Some(&key.id), "x").await, [a_key.clone()]);
-    assert_eq!(for_call(None, key.id.as_str()).await, [b_like.clone()]);
+    assert_eq!(for_call(Some(&key.id), "x").await, vec![a_key.clone()]);
+    assert_eq!(for_call(None, key.id.as_str()).await, vec![b_like.clone()]);
 
     assert_eq!(
         store.bindings(&name("a")).await.unwrap(),
@@ -179,6 +179,7 @@ pub(crate) async fn a_target_has_one_binding_of_a_rule_set(store: &dyn Store) {
     let target = deployment("bank");
     store.bind(&name("a"), None, &target, 10).await.unwrap();
     let pinned = store.bind(&name("a"), Some(1), &target, 11).await.unwrap();
+    assert_eq!((pinned.version, pinned.created_at), (Some(1), 11));
     assert_eq!(store.all_bindings().await.unwrap(), [pinned]);
 
     store.unbind(&name("a"), &target).await.unwrap();
