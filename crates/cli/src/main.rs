@@ -6,18 +6,24 @@ mod clock;
 mod config;
 mod data_dir;
 mod demo;
+mod doctor;
 mod env;
 mod keys;
 mod kv_plan;
 mod log;
 mod machine;
+mod model;
+mod models;
 mod output;
 mod rules;
+mod serve;
+mod welcome;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 use args::{Cli, Command};
 use env::Environment;
@@ -39,12 +45,15 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let runtime = || Runtime::new().context("cannot start threads");
+    let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Rules(command) => runtime.block_on(rules::run(command, environment)),
-        Command::Keys(command) => runtime
+        Command::Serve(args) => serve::run(&args, environment).map(done),
+        Command::Rules(command) => runtime()?.block_on(rules::run(command, environment)),
+        Command::Keys(command) => runtime()?
             .block_on(keys::run(command, environment))
-            .map(|()| ExitCode::SUCCESS),
-        _ => anyhow::bail!("not wired yet"),
+            .map(done),
+        Command::Models(command) => models::run(&command, environment).map(done),
+        Command::Doctor(args) => doctor::run(&args, environment, &runtime()?),
     }
 }

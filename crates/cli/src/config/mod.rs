@@ -156,14 +156,19 @@ impl ModelConfig {
 
 impl EngineLimits {
     fn read(raw: &mut RawConfig) -> Self {
+        let max_batched_tokens = raw
+            .read(setting::MAX_BATCHED_TOKENS, number(1, 1 << 17))
+            .unwrap_or(1024);
         Self {
             max_model_len: raw.read(setting::MAX_MODEL_LEN, number(2, 1 << 24)),
+            // Each sequence of a step takes at least one of its tokens.
             max_num_seqs: raw
-                .read(setting::MAX_NUM_SEQS, number(1, 4096))
-                .unwrap_or(64),
-            max_batched_tokens: raw
-                .read(setting::MAX_BATCHED_TOKENS, number(1, 1 << 17))
-                .unwrap_or(1024),
+                .read(
+                    setting::MAX_NUM_SEQS,
+                    number(1, max_batched_tokens.min(4096)),
+                )
+                .unwrap_or(max_batched_tokens.min(64)),
+            max_batched_tokens,
             kv_cache_bytes: raw.read(setting::KV_CACHE_MEMORY, parse::size),
             max_waiting: raw
                 .read(setting::MAX_WAITING, number(1, 1 << 16))

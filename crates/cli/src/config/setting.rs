@@ -64,7 +64,7 @@ pub(crate) const MAX_MODEL_LEN: Setting = setting(
 pub(crate) const MAX_NUM_SEQS: Setting = setting(
     "max_num_seqs",
     "N",
-    "Sequences computed at once, at most [default: 64]",
+    "Sequences computed at once, at most; no more than max_batched_tokens [default: 64]",
 );
 pub(crate) const MAX_BATCHED_TOKENS: Setting = setting(
     "max_batched_tokens",

@@ -1,0 +1,309 @@
+//! `portcullis doctor`: looks at everything that a server needs, and says what to do about what is
+//! missing.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bytesize::ByteSize;
+use portcullis_gate::RuleSet;
+use portcullis_store::{DATABASE_FILE, Role, SqliteStore, Store, StoredRuleSet};
+use serde::Serialize;
+
+use crate::api_client::ApiClient;
+use crate::args::DoctorArgs;
+use crate::config::Config;
+use crate::data_dir::is_in_use;
+use crate::env::Environment;
+use crate::kv_plan::KvPlan;
+use crate::machine::Machine;
+use crate::model::Model;
+use crate::output::table;
+
+/// Less free memory than this is worth a word.
+const LITTLE_MEMORY_BYTES: u64 = 1 << 30;
+
+/// Looks, and tells.
+///
+/// # Errors
+/// It cannot be told.
+pub(crate) fn run(
+    args: &DoctorArgs,
+    environment: &Environment,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<ExitCode> {
+    let findings = match Config::load(args.flags(), environment) {
+        Ok(config) => examine(&config, args, environment, runtime),
+        Err(mistakes) => vec![Finding::fail(
+            "configuration",
+            mistakes,
+            "mend these, then look again",
+        )],
+    };
+    args.output.show(&findings, |findings| describe(findings))?;
+    let failed = findings
+        .iter()
+        .any(|finding| finding.status == Status::Fail);
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// What was found out about one thing.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    status: Status,
+    found: String,
+    /// What to do; nothing where all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl ToString) -> Self {
+        Self {
+            check,
+            status: Status::Ok,
+            found: found.to_string(),
+            mend: None,
+        }
+    }
+
+    fn warn(check: &'static str, found: impl ToString, mend: impl Into<String>) -> Self {
+        Self {
+            check,
+            status: Status::Warn,
+            found: found.to_string(),
+            mend: Some(mend.into()),
+        }
+    }
+
+    fn fail(check: &'static str, found: impl ToString, mend: impl Into<String>) -> Self {
+        Self {
+            check,
+            status: Status::Fail,
+            found: found.to_string(),
+            mend: Some(mend.into()),
+        }
+    }
+}
+
+fn examine(
+    config: &Config,
+    args: &DoctorArgs,
+    environment: &Environment,
+    runtime: &tokio::runtime::Runtime,
+) -> Vec<Finding> {
+    let machine = Machine::look();
+    let mut findings = vec![
+        Finding::ok("configuration", "sound"),
+        Finding::ok("device", "cpu"),
+        Finding::ok("cores", machine.cores),
+        memory(machine),
+        data_dir(&config.data_dir),
+    ];
+    findings.extend(model(config, machine));
+    findings.extend(runtime.block_on(stored(&config.data_dir)));
+    findings.push(runtime.block_on(server(args, environment)));
+    findings
+}
+
+fn memory(machine: Machine) -> Finding {
+    let found = format!(
+        "{} free of {}",
+        ByteSize(machine.available_bytes),
+        ByteSize(machine.memory_bytes)
+    );
+    match machine.available_bytes < LITTLE_MEMORY_BYTES {
+        true => Finding::warn("memory", found, "only small models fit; end other programs"),
+        false => Finding::ok("memory", found),
+    }
+}
+
+fn data_dir(path: &Path) -> Finding {
+    const CHECK: &str = "data directory";
+    let place = path.display();
+    let Some(there) = path.ancestors().find(|ancestor| ancestor.exists()) else {
+        return Finding::fail(
+            CHECK,
+            format!("{place} cannot be made"),
+            "choose another with --data-dir",
+        );
+    };
+    // The one way to know: a file with a name of its own, gone again at once.
+    let probe = there.join(format!(".portcullis-doctor-{}", std::process::id()));
+    if let Err(error) = fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)) {
+        let found = format!("{} cannot be written: {error}", there.display());
+        return Finding::fail(
+            CHECK,
+            found,
+            "mend its permissions, or choose another with --data-dir",
+        );
+    }
+    match is_in_use(path) {
+        _ if there != path => Finding::ok(CHECK, format!("{place}, made at the first start")),
+        Ok(true) => Finding::ok(CHECK, format!("{place}, used by a running server")),
+        Ok(false) => Finding::ok(CHECK, format!("{place}, writable")),
+        Err(error) => Finding::fail(CHECK, format!("{place}: {error}"), "mend its permissions"),
+    }
+}
+
+fn model(config: &Config, machine: Machine) -> Vec<Finding> {
+    const CHECK: &str = "model";
+    let model = match Model::find(config) {
+        Ok(model) => model,
+        Err(error) => {
+            let mend = "give a folder in the Hugging Face layout or a name on the hub with --model";
+            return vec![Finding::fail(CHECK, format!("{error:#}"), mend)];
+        }
+    };
+    let mut findings = vec![Finding::ok(
+        CHECK,
+        format!("{}: {}", model.root, model.summary()),
+    )];
+    if model.template.is_none() {
+        let mend = "take a chat or instruct model, or use /v1/completions alone";
+        findings.push(Finding::warn(
+            "chat template",
+            "none: chat completions are refused",
+            mend,
+        ));
+    }
+    findings.push(kv_cache(config, &model, machine));
+    findings
+}
+
+fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {
+    const CHECK: &str = "KV cache";
+    let plan = model
+        .max_model_len(config.engine.max_model_len)
+        .and_then(|max_model_len| {
+            Ok(KvPlan::new(
+                &config.engine,
+                machine,
+                max_model_len,
+                model.kv_bytes_per_block(),
+            )?)
+        });
+    match plan {
+        Ok(plan) => Finding::ok(
+            CHECK,
+            format!("{} for {} tokens", ByteSize(plan.bytes), plan.tokens),
+        ),
+        Err(error) => Finding::fail(CHECK, error, "see there"),
+    }
+}
+
+/// Rule sets and keys, where there is a database.
+async fn stored(data_dir: &Path) -> Vec<Finding> {
+    if !data_dir.join(DATABASE_FILE).exists() {
+        return vec![Finding::ok(
+            "rule sets and keys",
+            "none yet: the first start makes the database",
+        )];
+    }
+    let examined = async {
+        let store = SqliteStore::open(data_dir).await?;
+        anyhow::Ok(vec![rule_sets(&store).await?, keys(&store).await?])
+    };
+    examined.await.unwrap_or_else(|error| {
+        vec![Finding::fail(
+            "rule sets and keys",
+            format!("{error:#}"),
+            "see there",
+        )]
+    })
+}
+
+async fn rule_sets(store: &SqliteStore) -> Result<Finding> {
+    const CHECK: &str = "rule sets";
+    let (sets, bindings) = (store.list_rulesets().await?, store.all_bindings().await?);
+    let broken: Vec<String> = sets.iter().filter_map(does_not_load).collect();
+    if !broken.is_empty() {
+        let mend = "calls that these hold for are refused: push a version that this build reads";
+        return Ok(Finding::fail(CHECK, broken.join("; "), mend));
+    }
+    let found = format!("{} versions, {} bindings", sets.len(), bindings.len());
+    Ok(match bindings.is_empty() {
+        true => {
+            let mend = "no rule holds: portcullis rules bind NAME --deployment NAME";
+            Finding::warn(CHECK, found, mend)
+        }
+        false => Finding::ok(CHECK, found),
+    })
+}
+
+fn does_not_load(set: &StoredRuleSet) -> Option<String> {
+    let errors = RuleSet::load(&set.source).err()?;
+    let first = errors
+        .0
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Some(format!(
+        "{}@{} does not load: {first}",
+        set.name, set.version
+    ))
+}
+
+async fn keys(store: &SqliteStore) -> Result<Finding> {
+    const CHECK: &str = "keys";
+    let keys = store.list_keys().await?;
+    let usable = keys.iter().filter(|key| key.revoked_at.is_none());
+    let admins = usable.clone().filter(|key| key.role == Role::Admin).count();
+    let found = format!("{} usable, {admins} of them admin", usable.count());
+    Ok(match admins {
+        0 => Finding::warn(
+            CHECK,
+            found,
+            "portcullis keys create --role admin --name NAME --data-dir DIR",
+        ),
+        _ => Finding::ok(CHECK, found),
+    })
+}
+
+async fn server(args: &DoctorArgs, environment: &Environment) -> Finding {
+    const CHECK: &str = "server";
+    let client = match ApiClient::new(&args.server, environment) {
+        Ok(client) => client,
+        Err(error) => return Finding::fail(CHECK, error, "mend --url or PORTCULLIS_URL"),
+    };
+    match client.get::<serde_json::Value>(&["health"]).await {
+        Ok(_) => Finding::ok(CHECK, format!("ready at {}", client.url())),
+        Err(error) => Finding::warn(CHECK, error, "nothing to do, if none is meant to run"),
+    }
+}
+
+fn describe(findings: &[Finding]) -> String {
+    let rows = findings.iter().map(|finding| {
+        let status = match finding.status {
+            Status::Ok => "ok",
+            Status::Warn => "warn",
+            Status::Fail => "fail",
+        };
+        let found = finding.found.replace('\n', " ");
+        let mend = finding
+            .mend
+            .as_ref()
+            .map(|mend| format!(" -> {mend}"))
+            .unwrap_or_default();
+        [
+            status.to_owned(),
+            finding.check.to_owned(),
+            format!("{found}{mend}"),
+        ]
+    });
+    table(["STATUS", "CHECK", "FOUND"], rows, "")
+}

@@ -1,0 +1,183 @@
+//! The model that is served: found, described, loaded.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use candle_core::DType;
+use portcullis_models::{Decoder, GenerationDefaults, LoadOptions};
+use portcullis_server::SamplingDefaults;
+use portcullis_text::{ChatTemplate, Tokenizer};
+use portcullis_types::TokenId;
+
+use crate::config::{Config, Device, Dtype, LoadFormat, ModelConfig, setting};
+use crate::demo;
+
+/// Dummy weights are the same at every start.
+const DUMMY_SEED: u64 = 0;
+
+/// A model folder, with everything read but its weights.
+pub(crate) struct Model {
+    /// Where it is.
+    pub(crate) dir: PathBuf,
+    /// What it was asked for as.
+    pub(crate) root: String,
+    /// The name that clients send, unless configured.
+    pub(crate) default_deployment: String,
+    pub(crate) shape: portcullis_models::Config,
+    pub(crate) generation: GenerationDefaults,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: Option<ChatTemplate>,
+    options: LoadOptions,
+}
+
+impl Model {
+    /// Finds the configured model, and fetches it if it is on the hub; without a name, unpacks the
+    /// demo.
+    ///
+    /// # Errors
+    /// It is not there, or no model that can be served.
+    pub(crate) fn find(config: &Config) -> Result<Self> {
+        match &config.model.name {
+            None => {
+                let dir = demo::unpack_model(&config.data_dir)?;
+                Self::read(dir, "the bundled demo", demo::DEPLOYMENT, &config.model)
+            }
+            Some(name) => {
+                let dir = locate(name, config)?;
+                Self::read(dir, name, deployment_of(name), &config.model)
+            }
+        }
+    }
+
+    fn read(dir: PathBuf, root: &str, deployment: &str, config: &ModelConfig) -> Result<Self> {
+        let shape = portcullis_models::Config::load(&dir)?;
+        let generation = GenerationDefaults::load(&dir, &shape)?;
+        let tokenizer = Tokenizer::load(&dir)?;
+        let template = ChatTemplate::load(&dir, &tokenizer)?;
+        Ok(Self {
+            root: root.to_owned(),
+            default_deployment: deployment.to_owned(),
+            shape,
+            generation,
+            tokenizer,
+            template,
+            options: load_options(config),
+            dir,
+        })
+    }
+
+    /// Reads or makes the weights.
+    ///
+    /// # Errors
+    /// A tensor is missing, mis-shaped or broken.
+    pub(crate) fn load_weights(&self) -> Result<Decoder> {
+        Decoder::load(&self.dir, &self.options)
+            .with_context(|| format!("the weights of {} cannot be loaded", self.root))
+    }
+
+    /// Prompt and completion together, in tokens: what was configured, within what the model can.
+    ///
+    /// # Errors
+    /// More was asked for than the model was made for.
+    pub(crate) fn max_model_len(&self, asked: Option<usize>) -> Result<usize> {
+        let most = self.shape.max_position;
+        match asked {
+            Some(asked) if asked > most => bail!(
+                "--{} {asked} is more than {} was made for; it can have {most} at most",
+                setting::MAX_MODEL_LEN.flag(),
+                self.root
+            ),
+            Some(asked) => Ok(asked),
+            None => Ok(most),
+        }
+    }
+
+    /// Bytes that a block of the KV cache takes.
+    pub(crate) fn kv_bytes_per_block(&self) -> u64 {
+        self.shape.kv_bytes_per_block(self.options.dtype) as u64
+    }
+
+    /// Tokens with which it ends its answers.
+    pub(crate) fn end_tokens(&self) -> Vec<TokenId> {
+        match self.generation.eos_token_ids.as_slice() {
+            [] => self.tokenizer.eos_token_id().into_iter().collect(),
+            ids => ids.to_vec(),
+        }
+    }
+
+    /// How tokens are drawn when the caller does not say.
+    pub(crate) fn sampling_defaults(&self) -> SamplingDefaults {
+        let usual = SamplingDefaults::default();
+        let GenerationDefaults {
+            temperature,
+            top_p,
+            top_k,
+            repetition_penalty,
+            ..
+        } = self.generation;
+        SamplingDefaults {
+            temperature: temperature.unwrap_or(usual.temperature),
+            top_p: top_p.unwrap_or(usual.top_p),
+            top_k: top_k.or(usual.top_k),
+            repetition_penalty: repetition_penalty.unwrap_or(usual.repetition_penalty),
+            ..usual
+        }
+    }
+
+    /// In a few words: family, weights on disk, dtype, device.
+    pub(crate) fn summary(&self) -> String {
+        let weights = ByteSize(weight_bytes(&self.dir));
+        let dtype = self.options.dtype.as_str();
+        format!(
+            "{:?}, {weights} of weights, {dtype} on the CPU",
+            self.shape.architecture
+        )
+    }
+}
+
+/// Bytes of the safetensors files in a folder.
+pub(crate) fn weight_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let weights =
+        entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));
+    // Through the links of the hub's cache.
+    weights
+        .filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len()))
+        .sum()
+}
+
+fn load_options(config: &ModelConfig) -> LoadOptions {
+    LoadOptions {
+        dtype: match config.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::BF16,
+        },
+        device: match config.device {
+            Device::Cpu => candle_core::Device::Cpu,
+        },
+        format: match config.load_format {
+            LoadFormat::Auto => portcullis_models::LoadFormat::Auto,
+            LoadFormat::Dummy => portcullis_models::LoadFormat::Dummy { seed: DUMMY_SEED },
+        },
+    }
+}
+
+fn locate(name: &str, _config: &Config) -> Result<PathBuf> {
+    if Path::new(name).is_dir() {
+        return Ok(PathBuf::from(name));
+    }
+    bail!("{name} is no folder");
+}
+
+/// A folder's own name, or the whole name on the hub.
+fn deployment_of(name: &str) -> &str {
+    let path = Path::new(name);
+    match path.is_dir() {
+        true => path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(name),
+        false => name,
+    }
+}

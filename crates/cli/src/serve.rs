@@ -1,0 +1,241 @@
+//! `portcullis serve`: puts the parts together, serves, and takes them apart again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytesize::ByteSize;
+use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemClock};
+use portcullis_runner::CandleRunner;
+use portcullis_scheduler::SchedulerConfig;
+use portcullis_server::{AppState, ServedModel, ServerConfig};
+use portcullis_store::{DeploymentName, SqliteStore, Store};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::ServeArgs;
+use crate::clock::unix_now;
+use crate::config::{Config, misspelt_variables};
+use crate::data_dir::DataDir;
+use crate::env::Environment;
+use crate::kv_plan::KvPlan;
+use crate::machine::Machine;
+use crate::model::Model;
+use crate::welcome::{Keys, Welcome};
+use crate::{log, output};
+
+/// A call that has waited for so many steps goes before those of the next class.
+const AGEING_STEPS: u64 = 256;
+/// Pieces of text that wait for a slow reader before they are merged.
+const STREAM_BUFFER: usize = 64;
+/// How long tasks may take to notice that it is over.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// It could not start, or the listener failed.
+pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
+    let config = Config::load(args.flags(), environment)?;
+    log::start(&config.log)?;
+    warn_of_misspelt_variables(environment);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let runtime = Runtime::new().context("cannot start threads")?;
+    let data_dir = DataDir::take(&config.data_dir)?;
+    let listener = runtime.block_on(listen(config.server.bind))?;
+    let store = Arc::new(runtime.block_on(SqliteStore::open(data_dir.path()))?);
+
+    let model = Model::find(&config)?;
+    let deployment = deployment(&config, &model)?;
+    let keys = runtime.block_on(Keys::prepare(&config, &*store, &deployment))?;
+    let (engine, engine_thread) = start_engine(&config, &model, &clock)?;
+    let state = app_state(&config, &model, &deployment, engine, &store, &clock)?;
+
+    let address = listener.local_addr()?;
+    let started_in = clock.now();
+    let welcome = Welcome {
+        address,
+        started_in,
+        model: &model,
+        deployment: &deployment,
+        keys: &keys,
+        config: &config,
+    };
+    output::line(welcome)?;
+
+    runtime.block_on(until_stopped(listener, state))?;
+    runtime.block_on(store.close());
+    runtime.shutdown_timeout(END_TIMEOUT);
+    if !engine_thread.join() {
+        bail!("the engine had failed; the log says why");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn warn_of_misspelt_variables(environment: &Environment) {
+    for (name, meant) in misspelt_variables(environment) {
+        tracing::warn!("{name} is set and means nothing; did you mean {meant}?");
+    }
+}
+
+/// Before anything slow, so that a port in use is told at once.
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let port = address.port();
+        let mend = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "port {port} is in use; stop the program that has it, or choose another with \
+                 --bind {}:{}",
+                address.ip(),
+                port.wrapping_add(1)
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "this user may not listen on port {port}; choose one above 1023 with --bind"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                format!(
+                    "this machine has no address {}; choose another with --bind",
+                    address.ip()
+                )
+            }
+            _ => format!("cannot listen on {address}"),
+        };
+        anyhow!(error).context(mend)
+    })
+}
+
+fn deployment(config: &Config, model: &Model) -> Result<DeploymentName> {
+    match &config.model.deployment {
+        Some(name) => Ok(name.clone()),
+        None => model
+            .default_deployment
+            .parse()
+            .context("give a name with --deployment"),
+    }
+}
+
+fn start_engine(
+    config: &Config,
+    model: &Model,
+    clock: &Arc<dyn Clock>,
+) -> Result<(EngineHandle, EngineThread)> {
+    let max_model_len = model.max_model_len(config.engine.max_model_len)?;
+    let kv = KvPlan::new(
+        &config.engine,
+        Machine::look(),
+        max_model_len,
+        model.kv_bytes_per_block(),
+    )?;
+    tracing::info!("loading {}: {}", model.root, model.summary());
+    let decoder = model.load_weights()?;
+    tracing::info!(
+        "KV cache: {} in {} blocks, {} tokens",
+        ByteSize(kv.bytes),
+        kv.num_blocks,
+        kv.tokens
+    );
+    let engine = EngineConfig {
+        scheduler: SchedulerConfig {
+            num_blocks: kv.num_blocks,
+            max_batched_tokens: config.engine.max_batched_tokens,
+            max_num_seqs: config.engine.max_num_seqs,
+            max_model_len,
+            ageing_steps: AGEING_STEPS,
+        },
+        max_waiting: config.engine.max_waiting,
+        stream_buffer: STREAM_BUFFER,
+        tokenizer: model.tokenizer.clone(),
+        clock: Arc::clone(clock),
+    };
+    EngineThread::start(engine, move || -> Result<CandleRunner> {
+        let cache = decoder
+            .new_cache(kv.num_blocks as usize)
+            .context("no memory for the KV cache")?;
+        Ok(CandleRunner::new(decoder, cache)?)
+    })
+}
+
+fn app_state(
+    config: &Config,
+    model: &Model,
+    deployment: &DeploymentName,
+    engine: EngineHandle,
+    store: &Arc<SqliteStore>,
+    clock: &Arc<dyn Clock>,
+) -> Result<AppState> {
+    let served = ServedModel {
+        deployment: deployment.clone(),
+        root: model.root.clone(),
+        max_model_len: model.max_model_len(config.engine.max_model_len)?,
+        vocab_size: model.shape.vocab_size,
+        end_tokens: model.end_tokens(),
+        defaults: model.sampling_defaults(),
+        created_unix: unix_now(),
+    };
+    let server = ServerConfig {
+        drain_timeout: config.server.drain_timeout,
+        quota: config.quota,
+        ..ServerConfig::default()
+    };
+    Ok(AppState::new(
+        server,
+        served,
+        engine,
+        model.tokenizer.clone(),
+        model.template.clone(),
+        Arc::clone(store) as Arc<dyn Store>,
+        Arc::clone(clock),
+        Arc::new(unix_now),
+    ))
+}
+
+/// The first signal drains, the second ends at once.
+async fn until_stopped(listener: TcpListener, state: AppState) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let (first, drain) = tokio::sync::oneshot::channel();
+    let serving = portcullis_server::serve(listener, state, async {
+        // A sender that is gone means that it is over too.
+        let _ = drain.await;
+    });
+    let told = async {
+        signals.next().await;
+        tracing::info!("stopping: running calls may finish; a second signal ends them");
+        // The server may have failed meanwhile; then its error is what counts.
+        let _ = first.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        served = serving => served.context("the server failed"),
+        () = told => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(())
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
