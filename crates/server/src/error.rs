@@ -1,6 +1,7 @@
 //! The one place that maps errors to status, type, param and code.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -55,7 +56,9 @@ impl From<InvalidRequest> for ApiError {
                 "invalid_value"
             }
         };
-        Self::invalid(error.param(), error.to_string()).with_code(code)
+        Self::bad_request(error.to_string())
+            .blaming(error.param())
+            .with_code(code)
     }
 }
 
@@ -186,14 +189,9 @@ impl ApiError {
     }
 
     /// 400 that names the parameter.
-    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(param: impl Into<String>, said: impl Display) -> Self {
         let param = param.into();
-        let said = message.into();
-        let message = if said.contains(&param) {
-            said
-        } else {
-            format!("{param}: {said}")
-        };
+        let message = format!("{param}: {said}");
         Self {
             param: Some(param),
             ..Self::bad_request(message).with_code("invalid_value")
@@ -202,7 +200,7 @@ impl ApiError {
 
     /// 400 for a name that can be none.
     pub(crate) fn name(param: &str, error: &NameError) -> Self {
-        Self::invalid(param, error.to_string())
+        Self::invalid(param, error)
     }
 
     /// 400 for something that clients of this API know and this server cannot do.

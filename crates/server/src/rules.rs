@@ -69,10 +69,10 @@ impl Catalog {
     /// 400 with every mistake in it.
     pub(crate) async fn compile(&self, source: Vec<u8>) -> Result<Arc<RuleSet>, ApiError> {
         let _one_at_a_time = self.compiling.lock().await;
-        Ok(load(source)
+        load(source)
             .await?
             .map(Arc::new)
-            .map_err(|errors| ApiError::from(&errors))?)
+            .map_err(|errors| ApiError::from(&errors))
     }
 
     async fn load_stored(&self, stored: StoredRuleSet) -> Result<Arc<RuleSet>, ApiError> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use axum::serve::ListenerExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 use crate::routes::router;
@@ -35,6 +36,7 @@ pub async fn serve(
         app.open.store(false, Ordering::Release);
     }
     let (close, closed) = oneshot::channel::<()>();
+    let listener = listener.tap_io(send_at_once);
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async {
         // A closed door counts as told to close.
         let _ = closed.await;
@@ -55,6 +57,13 @@ pub async fn serve(
             server.abort();
             Ok(())
         }
+    }
+}
+
+/// The events of a stream are small: they must not wait for one another (Nagle's algorithm).
+fn send_at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended as it began");
     }
 }
 

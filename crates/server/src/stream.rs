@@ -59,6 +59,8 @@ impl Events {
     /// # Errors
     /// The engine takes no more; what it took is cancelled.
     pub(crate) fn submit(app: &App, requests: Vec<GenerateRequest>) -> Result<Self, ApiError> {
+        // A step that takes long is not taken for a stall because nobody looked before it.
+        app.heartbeat.observe(&app.engine.status(), app.clock.now());
         let running = app.calls.begin();
         let (mut streams, mut choices) = (SelectAll::new(), 0);
         for request in requests {

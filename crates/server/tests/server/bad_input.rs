@@ -232,7 +232,10 @@ async fn mistakes_inside_messages_are_named_by_their_place() {
 #[tokio::test]
 async fn what_is_no_json_is_a_400() {
     let server = Server::start().await;
-    let deep = format!("{{\"messages\": {}", "[".repeat(100_000));
+    let brackets = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let unclosed = format!("{{\"messages\": {}", "[".repeat(100_000));
+    let messages = format!("{{\"messages\": {brackets}}}");
+    let content = format!("{{\"messages\": [{{\"role\": \"user\", \"content\": {brackets}}}]}}");
     for (body, param) in [
         (b"".to_vec(), Value::Null),
         (b"{".to_vec(), Value::Null),
@@ -249,7 +252,9 @@ async fn what_is_no_json_is_a_400() {
         (br#"{"seed": 99999999999999999999}"#.to_vec(), json!("seed")),
         (br#"{"n": 1, "n": 2}"#.to_vec(), Value::Null),
         (b"{\"model\": \"\xff\xfe\"}".to_vec(), json!("model")),
-        (deep.into_bytes(), json!("messages.[0]")),
+        (unclosed.into_bytes(), json!("messages")),
+        (messages.into_bytes(), json!("messages.[0].[0]")),
+        (content.into_bytes(), json!("messages.[0].content.[0]")),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
         let answer = server.send(post("/v1/chat/completions", body)).await;
@@ -336,7 +341,9 @@ async fn bodies_are_bounded_plain_and_json() {
         server.send(announced).await.status,
         StatusCode::PAYLOAD_TOO_LARGE
     );
-    let chunks = futures::stream::repeat_n(Ok::<_, std::io::Error>("x".repeat(100)), 11);
+    let chunks = futures::stream::iter(
+        std::iter::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(100))).take(11),
+    );
     let unannounced = server.send(post(path, Body::from_stream(chunks))).await;
     assert_eq!(unannounced.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(unannounced.error()["code"], "body_too_large");
@@ -398,4 +405,29 @@ async fn request_ids_are_taken_over_if_they_are_harmless() {
             "{bad:?} gave {made}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_of_its_own_request_only() {
+    let wall = || panic!("the clock on the wall fell down");
+    let server = Server::with(Setup {
+        wall,
+        ..Setup::default()
+    })
+    .await;
+    let body = json!({"model": MODEL, "prompt": "user: x\n=>"});
+    let answer = server.post("/v1/completions", &body).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.error()["type"], "server_error");
+    assert!(answer.headers.contains_key("x-request-id"));
+    assert!(
+        !answer.text.contains("fell down"),
+        "what broke is for the log"
+    );
+    // On a worker thread too.
+    assert_eq!(
+        server.chat(&say("x")).await.status,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(server.get("/health").await.status, StatusCode::OK);
 }

@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) max_num_seqs: usize,
     /// Steps that fail as a whole.
     pub(crate) faulty: fn(u64) -> bool,
+    /// The time of day.
+    pub(crate) wall: fn() -> i64,
 }
 
 impl Default for Setup {
@@ -48,6 +50,7 @@ impl Default for Setup {
             max_waiting: 64,
             max_num_seqs: 16,
             faulty: |_| false,
+            wall: || NOW,
         }
     }
 }
@@ -85,7 +88,7 @@ impl Server {
             template,
             store.clone(),
             Arc::new(SystemClock::new()),
-            Arc::new(|| NOW),
+            Arc::new(setup.wall),
         );
         Self {
             state,

@@ -1,9 +1,17 @@
 //! The server from outside: over its router, and on a real listener.
 
+// As test modules, so that helpers too may unwrap.
+#[cfg(test)]
 mod administration;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod chat;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod listener;
+#[cfg(test)]
 mod probes;

@@ -75,7 +75,8 @@ async fn health_fails_while_a_step_does_not_end() {
     };
     setup.config.stall_timeout = Duration::from_millis(100);
     let server = Server::with(setup).await;
-    let call = server.chat(&with(say("xy"), json!({"max_tokens": 2})));
+    let body = with(say("xy"), json!({"max_tokens": 2}));
+    let call = server.chat(&body);
     let watch = async {
         let mut codes = Vec::new();
         for _ in 0..10 {
