@@ -301,6 +301,35 @@ fn a_redaction_that_is_out_goes_on_after_a_roll_back() {
 }
 
 #[test]
+fn a_redaction_ends_where_the_roll_back_went() {
+    let gate = enforce(&[
+        "regex: 'N[0-9]{2,4}', action: redact, with: \"#\"",
+        "phrases: [\"gh\"], action: resample",
+    ]);
+    // The match ends inside the second token, which is held for its g and then discarded.
+    let tokens = ["xN1", "2g", "h", "."];
+    let outcome = run_with(&mut gate.begin(false), &tokens, |_, at| {
+        ["", "y", "z", "."][at].to_owned()
+    });
+    assert_eq!(outcome.resamples, [1]);
+    assert_eq!(outcome.text, "x#yz.");
+}
+
+#[test]
+fn a_roll_back_takes_both_halves_of_a_character() {
+    for every_tokens in [1, 2] {
+        let head = format!("mode: enforce\ncheckpoint: {{every_tokens: {every_tokens}}}");
+        let rule = "phrases: [\"é\"], normalise: none, action: resample";
+        let gate = gate(&[ruleset(&head, &[rule])]);
+        let outcome = run_with(&mut gate.begin(false), &["ab", "", "é"], |_, at| {
+            ["", "c", "d"][at].to_owned()
+        });
+        assert_eq!(outcome.resamples, [1]);
+        assert_eq!(outcome.text, "abcd");
+    }
+}
+
+#[test]
 fn admitted_pieces_join() {
     let gate = enforce(&["phrases: [\"odd\"], action: flag"]);
     let mut state = gate.begin(false);
