@@ -77,6 +77,7 @@ impl ChatTemplate {
         let mut unused = UnusedChars::default();
         for (name, source) in found.templates {
             unused.exclude(&source);
+            let source = environment::without_generation(&source);
             environment
                 .add_template_owned(name.clone(), source)
                 .map_err(|error| TextError::TemplateSyntax {

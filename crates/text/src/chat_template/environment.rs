@@ -30,6 +30,37 @@ pub(super) fn new() -> Environment<'static> {
     environment
 }
 
+/// A template without Hugging Face's `{% generation %}`, which marks answers for training. For
+/// rendering it is a block that is always taken.
+pub(super) fn without_generation(source: &str) -> String {
+    let mut plain = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at + 2);
+        let inner = tag.trim_start_matches(['-', '+']).trim_start();
+        plain.push_str(before);
+        rest = tag;
+        if let Some((condition, after)) = generation_tag(inner) {
+            plain.push_str(&tag[..tag.len() - inner.len()]);
+            plain.push_str(condition);
+            rest = after;
+        }
+    }
+    plain + rest
+}
+
+fn generation_tag(inner: &str) -> Option<(&'static str, &str)> {
+    let tags = [("generation", "if true"), ("endgeneration", "endif")];
+    tags.into_iter().find_map(|(tag, condition)| {
+        let after = inner.strip_prefix(tag)?;
+        let end = after.trim_start();
+        let ends = ["%}", "-%}", "+%}"]
+            .iter()
+            .any(|close| end.starts_with(close));
+        ends.then_some((condition, after))
+    })
+}
+
 /// What a template passed to `raise_exception`.
 #[derive(Debug)]
 pub(super) struct Raised(pub(super) String);

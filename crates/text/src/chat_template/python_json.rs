@@ -150,16 +150,12 @@ impl Writer {
             '\t' => self.out.push_str("\\t"),
             '\u{8}' => self.out.push_str("\\b"),
             '\u{c}' => self.out.push_str("\\f"),
-            c if c < ' ' || (self.ensure_ascii && c >= '\u{7f}') => self.escape(c),
+            c if c < ' ' || (self.ensure_ascii && c > '~') => self.escape(c),
             c => self.out.push(c),
         }
     }
 
     fn escape(&mut self, c: char) {
-        // Python leaves DEL as it is.
-        if c == '\u{7f}' {
-            return self.out.push(c);
-        }
         for unit in c.encode_utf16(&mut [0; 2]) {
             let _ = write!(self.out, "\\u{unit:04x}");
         }
