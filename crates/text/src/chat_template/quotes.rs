@@ -164,15 +164,10 @@ fn push(segments: &mut Vec<Segment>, text: &str, plain: bool) {
     }
 }
 
-/// Whether a template escaped a place-holder: as Jinja shows a string inside a list, or as JSON in
-/// ASCII.
+/// Whether a template escaped a place-holder, as `tojson(ensure_ascii=True)` does.
 fn spelled_out(place: char, rendered: &str) -> bool {
     let mut units = [0; 2];
-    let json: String = place
-        .encode_utf16(&mut units)
-        .iter()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
-    let shown = place.escape_unicode().to_string();
-    rendered.contains(&shown) || rendered.contains(&json)
+    let units = place.encode_utf16(&mut units).iter();
+    let escaped: String = units.map(|unit| format!("\\u{unit:04x}")).collect();
+    rendered.contains(&escaped)
 }

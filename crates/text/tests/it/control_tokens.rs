@@ -247,15 +247,26 @@ fn a_name_that_comes_together_in_the_template_is_refused() {
 
 #[test]
 fn a_name_that_the_template_rewrites_is_refused() {
-    for source in [
-        "{{ messages[0].content|pprint }}",
+    let error = check_refused(
         "{{ messages[0].content|tojson(true) }}",
-    ] {
-        let error = check_refused(source, &[user("a <|eot_id|> b")]);
-        assert!(
-            matches!(error, TextError::ControlTokenRewritten { .. }),
-            "{error}"
-        );
+        &[user("a <|eot_id|> b")],
+    );
+    assert!(
+        matches!(error, TextError::ControlTokenRewritten { .. }),
+        "{error}"
+    );
+}
+
+/// Templates may show a list or a mapping as Python does.
+#[test]
+fn a_name_inside_a_shown_value_is_plain_text() {
+    let tokenizer = tokenizer("byte_level");
+    for source in ["{{ messages }}", "{{ [messages[0].content]|pprint }}"] {
+        let prompt =
+            template(source, &tokenizer).render(&[user("a<|eot_id|>")], RenderOptions::default());
+        let ids = tokenizer.encode_prompt(&prompt.unwrap()).unwrap();
+        assert!(tokenizer.decode(&ids, false).contains("'a<|eot_id|>'"));
+        assert!(controls(&tokenizer, &ids).is_empty());
     }
 }
 
