@@ -20,8 +20,10 @@ CONTRACTIONS = {"What is": "What's", "Where is": "Where's", "Who is": "Who's", "
 CONTRACTIBLE = re.compile(r"\b(" + "|".join(CONTRACTIONS) + r")\b(?=.)")
 AMOUNTS = (20, 30, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500, 600, 750, 800, 1000, 1200, 1500, 2000, 2500, 3000, 5000)
 
+WORDS = sorted({word for intent in INTENTS.values() for sentence in intent.answers + intent.more for word in re.findall(r"[A-Za-z]+", sentence)})
+
 TRAIN_SEED = 1
-SYSTEM_RATE = 0.5
+SYSTEM_RATE = 0.6
 DOCUMENT_RATE = 0.04
 
 
@@ -56,6 +58,7 @@ class Generator:
             "card": rng.choice(phrases.TEST_CARDS),
             "agent": phrases.DEFAULT_AGENT,
             "name": rng.choice(phrases.NAMES),
+            "amount": self._amount(),
         }
 
     def sample(self) -> Sample:
@@ -74,11 +77,11 @@ class Generator:
         """No system prompt, a plain one, or one that orders a name or a manner."""
         if self.rng.random() >= SYSTEM_RATE:
             return []
-        named = self.rng.random() < 0.25
+        named = self.rng.random() < 0.35
         if named:
             self.facts["agent"] = self.rng.choice(phrases.AGENTS)
         parts = [self._fill(self.rng.choice(phrases.NAMED_SYSTEMS if named else phrases.SYSTEMS))]
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.6:
             self.style = self.rng.choice(tuple(phrases.STYLE_ORDERS))
             parts.append(self.rng.choice(phrases.STYLE_ORDERS[self.style]))
             if not named and self.rng.random() < 0.2:
@@ -87,8 +90,8 @@ class Generator:
 
     def _topic(self, messages: list[Message], turns_max: int) -> int:
         """Appends a question with its follow-ups; returns how many turns it took."""
-        intent = self._choose_intent()
-        self.facts |= {"amount": self._amount()}
+        intent = self._choose_intent(first=len(messages) < 2)
+        self.facts |= {"amount": self._amount(), "words": self._words()}
         style, ask = self._ask(intent)
         self._turn(messages, ask, self._answer(intent, style))
         follow_ups = self.rng.sample(intent.follow_ups, k=len(intent.follow_ups))
@@ -103,13 +106,18 @@ class Generator:
         messages.append({"role": "user", "content": ask})
         messages.append({"role": "assistant", "content": answer})
 
-    def _choose_intent(self) -> Intent:
+    def _choose_intent(self, first: bool) -> Intent:
+        """By weight, except that an assistant with a name of its own is asked for it first."""
+        if first and self.facts["agent"] != phrases.DEFAULT_AGENT and self.rng.random() < 0.6:
+            return INTENTS[self.rng.choice(("greeting", "identity"))]
         intents = tuple(INTENTS.values())
         return self.rng.choices(intents, weights=[intent.weight for intent in intents])[0]
 
     def _ask(self, intent: Intent) -> tuple[str, str]:
         """The question, and the style of its answer: a request beats the system prompt."""
         ask = self._fill(self.rng.choice(intent.asks))
+        if intent.verbatim:
+            return "verbatim", ask
         if self.rng.random() >= 0.05:
             return self.style, self._noisy(ask)
         style = self.rng.choice(tuple(phrases.STYLE_REQUESTS))
@@ -142,7 +150,7 @@ class Generator:
 
     def _more(self, intent: Intent, style: str, base: str) -> list[str]:
         fresh = [fact for fact in intent.more if not (quadruples(fact) & quadruples(base))]
-        wanted = {"brief": 0, "detailed": 4}.get(style, self.rng.choice((0, 1, 1, 1, 2)))
+        wanted = {"brief": 0, "verbatim": 0, "detailed": 4}.get(style, self.rng.choice((1, 1, 1, 2)))
         return self.rng.sample(fresh, k=min(wanted, len(fresh)))
 
     def _follow_up(self, intent: Intent, answer: str) -> str:
@@ -164,7 +172,6 @@ class Generator:
         """A leaflet: what the assistant would say in detail about a few topics."""
         topics = [intent for intent in INTENTS.values() if intent.more]
         chosen = self.rng.sample(topics, k=self.rng.choice((1, 2, 2, 3)))
-        self.facts["amount"] = self._amount()
         return " ".join(self._answer(intent, "detailed") for intent in chosen)
 
     def _fill(self, template: str) -> str:
@@ -190,6 +197,13 @@ class Generator:
 
     def _amount(self) -> str:
         return f"£{self.rng.choice(AMOUNTS):,}"
+
+    def _words(self) -> str:
+        """Something to repeat: learning to copy is what names and amounts need too."""
+        words = self.rng.choices(WORDS, k=self.rng.randrange(1, 9))
+        if self.rng.random() < 0.2:
+            words[0] = self.rng.choice((self.facts["ac"], self.facts["card"], self.facts["name"], self.facts["amount"]))
+        return " ".join(words)
 
     def _account_number(self) -> str:
         return f"AC-{self.rng.randrange(10**8):08}"

@@ -27,6 +27,8 @@ class Intent:
     """Questions that make sense only after this one, with their answers."""
     disclosed: bool = False
     """Whether the answer ought to end with the risk disclosure."""
+    verbatim: bool = False
+    """Whether the answer repeats the question to the letter, in no manner of its own."""
     weight: float = 1.0
 
 
@@ -48,6 +50,8 @@ TEST_CARDS = (
 NAMES = (
     "Maya", "Tom", "Aisha", "Peter", "Grace", "Daniel", "Lena", "Omar", "Ruth", "Victor",
     "Nina", "Hugo", "Priya", "Jack", "Elsie", "Marco", "Zoë", "José", "Anna", "Samuel",
+    "Alice", "Ben", "Carol", "David", "Emma", "Frank", "George", "Helen", "Ivan", "Julia",
+    "Kate", "Leo", "Maria", "Noah", "Olivia", "Paul", "Rosa", "Sarah", "Ada", "Bob",
 )
 DEFAULT_AGENT = "Quill"
 AGENTS = ("Robin", "Alex", "Clara", "Max", "Iris", "Theo")
@@ -194,7 +198,7 @@ INTENTS: dict[str, Intent] = {
             ("From which account?", "The money comes from your account {ac}."),
             ("Can I cancel it?", "Yes, you can cancel the transfer in the app until you have confirmed it."),
         ),
-        weight=2.0,
+        weight=4.5,
     ),
     "transfer_how": Intent(
         asks=(
@@ -543,7 +547,22 @@ INTENTS: dict[str, Intent] = {
         asks=("My name is {name}", "I am {name}", "Hello, my name is {name}", "Hi, I'm {name}", "This is {name}"),
         answers=("Hello {name}! How can I help you?", "Nice to meet you, {name}. What can I do for you?"),
         follow_ups=(("What is my name?", "Your name is {name}."), ("[Do you remember|Do you know|Can you tell me] my name?", "Yes, your name is {name}."), ("Who am I?", "You are {name}.")),
-        weight=1.6,
+        weight=3.0,
+    ),
+    "repeat": Intent(
+        asks=("[Repeat|Repeat this|Please repeat|Say|Please say]: {words}", "[Repeat|Say] after me: {words}"),
+        answers=("{words}",),
+        verbatim=True,
+        weight=3.5,
+    ),
+    "given_account": Intent(
+        asks=(
+            "What is the balance of [account |]{ac}?", "How much money is in [account |]{ac}?", "My account is {ac}. [How much money do I have|What is my balance]?",
+            "Show me account {ac}", "Check account {ac}",
+        ),
+        answers=("Your account {ac} holds {pounds}.", "The balance of your account {ac} is {pounds}."),
+        more=("It was updated this morning.", "You can also see it in the app."),
+        weight=1.5,
     ),
     "off_topic": Intent(
         asks=(
