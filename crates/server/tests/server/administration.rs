@@ -290,7 +290,15 @@ async fn bindings_are_made_listed_and_taken_away() {
     assert_eq!(delete().await, StatusCode::NO_CONTENT);
     assert_eq!(delete().await, StatusCode::NOT_FOUND);
     assert_eq!(chat().await, StatusCode::OK);
+}
 
+#[tokio::test]
+async fn a_binding_needs_one_target_and_a_rule_set_that_is_there() {
+    let server = Server::start().await;
+    let (_, admin) = server.key(Role::Admin).await;
+    let (user, _) = server.key(Role::Inference).await;
+    register(&server, &admin, &ruleset("enforce", "reject")).await;
+    let path = "/v1/rulesets/test-rules/bindings";
     for (path, body, status) in [
         (path, json!({}), StatusCode::BAD_REQUEST),
         (
@@ -315,7 +323,9 @@ async fn bindings_are_made_listed_and_taken_away() {
             StatusCode::NOT_FOUND,
         ),
     ] {
-        let answer = call(Method::POST, path, body.clone()).await;
+        let answer = server
+            .with_key(&admin, Method::POST, path, body.to_string())
+            .await;
         assert_eq!(answer.status, status, "{path} {body}: {}", answer.text);
     }
 }
