@@ -163,10 +163,14 @@ impl EngineLimits {
             max_model_len: raw.read(setting::MAX_MODEL_LEN, number(2, 1 << 24)),
             // Each sequence of a step takes at least one of its tokens.
             max_num_seqs: raw
-                .read(
-                    setting::MAX_NUM_SEQS,
-                    number(1, max_batched_tokens.min(4096)),
-                )
+                .read(setting::MAX_NUM_SEQS, |text| {
+                    let max_num_seqs = number(1, 4096)(text)?;
+                    parse::at_most(
+                        max_num_seqs,
+                        setting::MAX_BATCHED_TOKENS,
+                        max_batched_tokens,
+                    )
+                })
                 .unwrap_or(max_batched_tokens.min(64)),
             max_batched_tokens,
             kv_cache_bytes: raw.read(setting::KV_CACHE_MEMORY, parse::size),

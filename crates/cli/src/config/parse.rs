@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use portcullis_store::{DeploymentName, NameError};
 
+use super::setting::Setting;
+
 /// A value, or a sentence that says what is allowed.
 pub(crate) type Parsed<T> = Result<T, String>;
 
@@ -56,6 +58,14 @@ where
             .ok()
             .filter(|number| (min..=max).contains(number));
         within.ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+    }
+}
+
+/// A number that another setting bounds.
+pub(crate) fn at_most(number: usize, by: Setting, bound: usize) -> Parsed<usize> {
+    match number > bound {
+        true => Err(format!("must be at most {}, which is {bound}", by.key)),
+        false => Ok(number),
     }
 }
 

@@ -60,7 +60,7 @@ fn nothing_given_is_the_demo_on_loopback() {
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file() {
-    let (_dir, mut flags) = file("max_num_seqs = 1\nmax_waiting = 1\nmax_batched_tokens = 1\n");
+    let (_dir, mut flags) = file("max_num_seqs = 1\nmax_waiting = 1\nmax_batched_tokens = 7\n");
     flags.settings = vec![(setting::MAX_NUM_SEQS, "3".into())];
     let environment = [
         HOME,
@@ -75,7 +75,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
             engine.max_waiting,
             engine.max_batched_tokens
         ),
-        (3, 2, 1)
+        (3, 2, 7)
     );
 }
 
@@ -150,6 +150,20 @@ fn all_mistakes_are_told_at_once_each_with_its_source() {
          PORTCULLIS_KV_CACHE_MEMORY \"much\": must be an amount of memory, such as 4GiB or 512MB\n  \
          --bind \"localhost\": must be an IP address with a port, such as 127.0.0.1:8000\n  \
          HF_HUB_OFFLINE \"perhaps\": must be true or false"
+    );
+}
+
+#[test]
+fn no_more_sequences_than_tokens_in_a_step() {
+    let batched = (setting::MAX_BATCHED_TOKENS, "32");
+    let config = Config::load(&flags(&[batched]), &[HOME].into()).unwrap();
+    assert_eq!(config.engine.max_num_seqs, 32, "the default gives way");
+    let both = flags(&[batched, (setting::MAX_NUM_SEQS, "33")]);
+    let mistakes = Config::load(&both, &[HOME].into()).unwrap_err().to_string();
+    assert!(
+        mistakes
+            .ends_with("--max-num-seqs \"33\": must be at most max_batched_tokens, which is 32"),
+        "{mistakes}"
     );
 }
 

@@ -1,0 +1,233 @@
+use serde_json::Value;
+
+use super::running::Server;
+use super::{json, portcullis, repository, run, stderr, text};
+
+#[tokio::test]
+async fn a_folder_is_served_on_the_port_that_is_printed_until_it_is_told_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = repository("models/demo/llama");
+    let server = Server::start(dir.path(), &["--model", text(&model)]);
+    let models: Value = get(&format!("{}/v1/models", server.url), None).await;
+    assert_eq!(models["data"][0]["id"], "llama");
+    assert!(
+        server
+            .welcome
+            .contains("none yet: whoever is on this machine"),
+        "{}",
+        server.welcome
+    );
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(
+        log.contains("loading") && log.contains("KV cache: "),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn the_demo_answers_its_curl_line_and_shows_the_gate_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let answer = send_curl_line(&server.welcome).await;
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.contains("[account number]"), "{answer}");
+}
+
+#[tokio::test]
+async fn secrets_are_printed_once_and_the_demo_can_always_be_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Server::start(dir.path(), &[]);
+    let admin = first.told("admin key").unwrap().to_owned();
+    let rulesets: Value = get(&format!("{}/v1/rulesets", first.url), Some(&admin)).await;
+    assert_eq!(rulesets["data"][0]["name"], "demo-bank");
+    let (_, log) = first.stop();
+    assert!(!log.contains("pk-"), "no key in the log");
+
+    let second = Server::start(dir.path(), &[]);
+    assert!(!second.welcome.contains(&admin));
+    assert!(
+        second
+            .told("admin key")
+            .unwrap()
+            .contains("portcullis keys create --role admin")
+    );
+    send_curl_line(&second.welcome).await;
+}
+
+#[tokio::test]
+async fn rules_and_keys_are_managed_through_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let admin = server.told("admin key").unwrap();
+    let ask = |args: &[&str]| {
+        let asked = portcullis()
+            .args(args)
+            .envs([
+                ("PORTCULLIS_URL", server.url.as_str()),
+                ("PORTCULLIS_API_KEY", admin),
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(asked.status.code(), Some(0), "{args:?}: {}", stderr(&asked));
+        asked
+    };
+    let made = json(&ask(&[
+        "keys",
+        "create",
+        "--role",
+        "inference",
+        "--name",
+        "web",
+        "--json",
+    ]));
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(
+        json(&ask(&["keys", "list", "--json"]))
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+
+    let demo = repository("rules/demo.yaml");
+    let pushed = json(&ask(&["rules", "push", text(&demo), "--json"]));
+    assert_eq!(pushed["version"], 1);
+    ask(&["rules", "bind", "demo-bank@1", "--key", id]);
+    let listed = json(&ask(&["rules", "list", "--json"]));
+    assert_eq!(
+        listed[0]["bindings"].as_array().unwrap().len(),
+        2,
+        "{listed}"
+    );
+    ask(&["rules", "unbind", "demo-bank", "--key", id]);
+    let listed = json(&ask(&["rules", "list", "--json"]));
+    assert_eq!(listed[0]["bindings"][0]["deployment"], "demo");
+    ask(&["keys", "revoke", id]);
+
+    let refused = run(&[
+        "keys",
+        "list",
+        "--url",
+        &server.url,
+        "--api-key",
+        made["key"].as_str().unwrap(),
+    ]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("not revoked?"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn mistakes_that_the_server_finds_are_told_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &[]);
+    let bad = dir.path().join("bad.yaml");
+    std::fs::write(&bad, "ruleset: bad\nversion: 1\nmode: strict\n").unwrap();
+    let admin = server.told("admin key").unwrap();
+    let pushed = run(&[
+        "rules",
+        "push",
+        text(&bad),
+        "--url",
+        &server.url,
+        "--api-key",
+        admin,
+    ]);
+    assert_eq!(pushed.status.code(), Some(1));
+    assert!(super::stdout(&pushed).contains("bad.yaml:3:"), "{pushed:?}");
+}
+
+#[test]
+fn a_second_server_is_told_what_is_taken() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Server::start(dir.path(), &[]);
+    let address = first.url.trim_start_matches("http://");
+    let port = address.rsplit(':').next().unwrap();
+
+    let same_data = run(&[
+        "serve",
+        "--bind",
+        "127.0.0.1:0",
+        "--data-dir",
+        text(dir.path()),
+    ]);
+    assert_eq!(same_data.status.code(), Some(1));
+    assert!(
+        stderr(&same_data).contains("another portcullis server (process "),
+        "{same_data:?}"
+    );
+
+    let same_port = run(&["serve", "--bind", address, "--data-dir", text(other.path())]);
+    assert_eq!(same_port.status.code(), Some(1));
+    let told = stderr(&same_port);
+    assert!(
+        told.contains(&format!("port {port} is in use")) && told.contains("--bind"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_kv_cache_that_is_too_small_says_what_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "serve",
+        "--bind",
+        "127.0.0.1:0",
+        "--kv-cache-memory",
+        "1MB",
+        "--data-dir",
+    ];
+    let output = run(&[&args[..], &[text(dir.path())]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("raise --kv-cache-memory to ") && told.contains("--max-model-len"),
+        "{told}"
+    );
+}
+
+async fn get(url: &str, key: Option<&str>) -> Value {
+    let request = reqwest::Client::new().get(url);
+    let request = match key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    };
+    request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
+
+/// Sends what the printed line would send.
+async fn send_curl_line(welcome: &str) -> Value {
+    let line = &welcome[welcome.find("curl ").expect("a curl line")..];
+    let between = |start: &str, end: &str| {
+        let rest = &line[line.find(start).expect(start) + start.len()..];
+        rest[..rest.find(end).expect(end)].to_owned()
+    };
+    let url = between("curl -s ", " ");
+    let key = between("Authorization: Bearer ", "'");
+    let body = between("-d '", "'");
+    let request = reqwest::Client::new().post(url).bearer_auth(key);
+    let request = request
+        .header("content-type", "application/json")
+        .body(body);
+    request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
