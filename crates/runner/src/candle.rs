@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use candle_core::Tensor;
 use portcullis_engine::{Draw, ModelRunner, RunnerError, StepOutput, Ticket};
-use portcullis_models::{Batch, Decoder, KvCache, SequenceSlice};
+use portcullis_models::{Batch, Decoder, KvCache, SequenceSpan};
 use portcullis_scheduler::{Row, SchedulerOutput};
 use rayon::prelude::*;
 
@@ -43,15 +43,28 @@ impl CandleRunner {
         let thread = std::thread::Builder::new()
             .name("model".into())
             .spawn(move || model.serve(&inbox, &outbox))?;
-        Ok(Self { steps: Some(steps), results, thread: Some(thread), tickets: 0 })
+        Ok(Self {
+            steps: Some(steps),
+            results,
+            thread: Some(thread),
+            tickets: 0,
+        })
     }
 }
 
 impl ModelRunner for CandleRunner {
     fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
         self.tickets += 1;
-        let block_copies = plan.block_copies.iter().map(|(from, to)| (from.0, to.0)).collect();
-        let step = Step { batch: batch(&plan.rows), block_copies, draws };
+        let block_copies = plan
+            .block_copies
+            .iter()
+            .map(|(from, to)| (from.0, to.0))
+            .collect();
+        let step = Step {
+            batch: batch(&plan.rows),
+            block_copies,
+            draws,
+        };
         if let Some(steps) = &self.steps {
             // A dead model thread shows at collect, which can say so.
             drop(steps.send(step));
@@ -61,7 +74,9 @@ impl ModelRunner for CandleRunner {
 
     fn collect(&mut self, ticket: Ticket) -> Result<StepOutput, RunnerError> {
         debug_assert_eq!(ticket.0, self.tickets, "steps are collected in order");
-        let died = |_| RunnerError { message: "the model's thread has died; restart the server".into() };
+        let died = |_| RunnerError {
+            message: "the model's thread has died; restart the server".into(),
+        };
         self.results.recv().map_err(died)?
     }
 }
@@ -89,7 +104,9 @@ impl Model {
         results: &SyncSender<Result<StepOutput, RunnerError>>,
     ) {
         while let Ok(step) = steps.recv() {
-            let result = self.run(&step).map_err(|e| RunnerError { message: e.to_string() });
+            let result = self.run(&step).map_err(|e| RunnerError {
+                message: e.to_string(),
+            });
             if results.send(result).is_err() {
                 return;
             }
@@ -99,7 +116,9 @@ impl Model {
     fn run(&mut self, step: &Step) -> Result<StepOutput, portcullis_models::ModelError> {
         self.kv.copy_blocks(&step.block_copies)?;
         let logits = self.decoder.forward(&step.batch, &mut self.kv)?;
-        Ok(StepOutput { samples: draw_all(&logits, &step.draws)? })
+        Ok(StepOutput {
+            samples: draw_all(&logits, &step.draws)?,
+        })
     }
 }
 
@@ -112,7 +131,11 @@ fn draw_all(
         return Ok(Vec::new());
     }
     let rows = logits.to_vec2::<f32>()?;
-    Ok(rows.par_iter().zip(draws).map(|(row, draw)| sample(row, draw)).collect())
+    Ok(rows
+        .par_iter()
+        .zip(draws)
+        .map(|(row, draw)| sample(row, draw))
+        .collect())
 }
 
 /// Lays the rows of a plan out as one batch of tokens.
@@ -121,15 +144,17 @@ fn batch(rows: &[Row]) -> Batch {
     for row in rows {
         let query_start = batch.tokens.len();
         batch.tokens.extend(&row.tokens);
-        batch.positions.extend((row.start..row.start + row.tokens.len()).map(|p| p as u32));
-        batch.sequences.push(SequenceSlice {
+        batch
+            .positions
+            .extend((row.start..row.start + row.tokens.len()).map(|p| p as u32));
+        batch.sequences.push(SequenceSpan {
             query_start,
             query_len: row.tokens.len(),
             context_len: row.start + row.tokens.len(),
             block_table: row.block_table.iter().map(|block| block.0).collect(),
         });
         if row.samples {
-            batch.sample_rows.push(batch.tokens.len() - 1);
+            batch.sample_rows.push(batch.tokens.len() as u32 - 1);
         }
     }
     batch

@@ -18,7 +18,10 @@ pub(crate) fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
             (a >> 32) as u32 ^ counter[3] ^ key[1],
             a as u32,
         ];
-        key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
+        key = [
+            key[0].wrapping_add(KEY_STEPS[0]),
+            key[1].wrapping_add(KEY_STEPS[1]),
+        ];
     }
     counter
 }
@@ -34,7 +37,11 @@ pub(crate) struct DrawNoise {
 
 impl DrawNoise {
     pub(crate) fn new(seed: u64, position: u64, attempt: u32) -> Self {
-        Self { key: [seed as u32, (seed >> 32) as u32], position, attempt }
+        Self {
+            key: [seed as u32, (seed >> 32) as u32],
+            position,
+            attempt,
+        }
     }
 
     /// A standard Gumbel variate for `token`. One Philox block serves four neighbouring tokens.

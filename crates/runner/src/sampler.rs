@@ -66,7 +66,10 @@ impl Distribution {
             weighted += weight * shifted;
         }
         let entropy = (sum.ln() - weighted / sum).max(0.0) as f32;
-        Ok(Self { log_sum: max + sum.ln() as f32, entropy })
+        Ok(Self {
+            log_sum: max + sum.ln() as f32,
+            entropy,
+        })
     }
 
     fn logprob(&self, logit: f32) -> f32 {
@@ -81,7 +84,12 @@ fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
         adjusted[token as usize] += bias;
     }
     penalise(&mut adjusted, draw);
-    for (token, _) in draw.mask.exclusions.iter().filter(|(_, weight)| *weight == f32::NEG_INFINITY) {
+    for (token, _) in draw
+        .mask
+        .exclusions
+        .iter()
+        .filter(|(_, weight)| *weight == f32::NEG_INFINITY)
+    {
         adjusted[*token as usize] = f32::NEG_INFINITY;
     }
     adjusted
@@ -90,13 +98,27 @@ fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
 /// Source: Keskar et al., arXiv:1909.05858 (repetition); the OpenAI API reference (the others).
 fn penalise(logits: &mut [f32], draw: &Draw) {
     let Some(history) = &draw.history else { return };
-    let SamplingParams { repetition_penalty, presence_penalty, frequency_penalty, .. } = *draw.params;
-    let mut seen: Vec<TokenId> = history.prompt.iter().chain(&history.completion).copied().collect();
+    let SamplingParams {
+        repetition_penalty,
+        presence_penalty,
+        frequency_penalty,
+        ..
+    } = *draw.params;
+    let mut seen: Vec<TokenId> = history
+        .prompt
+        .iter()
+        .chain(&history.completion)
+        .copied()
+        .collect();
     seen.sort_unstable();
     seen.dedup();
     for token in seen {
         let logit = &mut logits[token as usize];
-        *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+        *logit = if *logit > 0.0 {
+            *logit / repetition_penalty
+        } else {
+            *logit * repetition_penalty
+        };
     }
     let mut completion = history.completion.clone();
     completion.sort_unstable();
@@ -111,12 +133,21 @@ fn greedy(adjusted: &[f32], draw: &Draw) -> Result<(TokenId, f32), DrawError> {
     let distribution = Distribution::of(adjusted).map_err(|_| DrawError::NothingLeft)?;
     let all = adjusted.iter().enumerate();
     let best = all
-        .map(|(token, &logit)| Candidate { token: token as TokenId, logit })
-        .map(|c| Candidate { logit: c.logit + weight(draw, c.token), ..c })
+        .map(|(token, &logit)| Candidate {
+            token: token as TokenId,
+            logit,
+        })
+        .map(|c| Candidate {
+            logit: c.logit + weight(draw, c.token),
+            ..c
+        })
         .min_by(likeliest_first)
         .filter(|best| best.logit > f32::NEG_INFINITY)
         .ok_or(DrawError::NothingLeft)?;
-    Ok((best.token, distribution.logprob(adjusted[best.token as usize])))
+    Ok((
+        best.token,
+        distribution.logprob(adjusted[best.token as usize]),
+    ))
 }
 
 /// A draw from the truncated distribution.
@@ -148,11 +179,18 @@ fn truncate(adjusted: &[f32], params: &SamplingParams) -> Vec<Candidate> {
     let max = adjusted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // Relative to the largest, so that a tiny temperature does not overflow.
     let scaled = |logit: f32| (logit - max) / params.temperature;
-    let floor = if params.min_p > 0.0 { params.min_p.ln() } else { f32::NEG_INFINITY };
+    let floor = if params.min_p > 0.0 {
+        params.min_p.ln()
+    } else {
+        f32::NEG_INFINITY
+    };
     let mut candidates: Vec<Candidate> = adjusted
         .iter()
         .enumerate()
-        .map(|(token, &logit)| Candidate { token: token as TokenId, logit: scaled(logit) })
+        .map(|(token, &logit)| Candidate {
+            token: token as TokenId,
+            logit: scaled(logit),
+        })
         .filter(|c| c.logit > f32::NEG_INFINITY && c.logit >= floor)
         .collect();
     if let Some(k) = params.top_k {
@@ -194,8 +232,14 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
 }
 
 fn log_sum_exp(candidates: &[Candidate]) -> f32 {
-    let max = candidates.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = candidates.iter().map(|c| f64::from(c.logit - max).exp()).sum();
+    let max = candidates
+        .iter()
+        .map(|c| c.logit)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = candidates
+        .iter()
+        .map(|c| f64::from(c.logit - max).exp())
+        .sum();
     max + sum.ln() as f32
 }
 
@@ -204,11 +248,18 @@ fn top(logits: &[f32], model: &Distribution, k: usize) -> Vec<TokenLogprob> {
         return Vec::new();
     }
     let all = logits.iter().enumerate();
-    let mut candidates: Vec<Candidate> =
-        all.map(|(token, &logit)| Candidate { token: token as TokenId, logit }).collect();
+    let mut candidates: Vec<Candidate> = all
+        .map(|(token, &logit)| Candidate {
+            token: token as TokenId,
+            logit,
+        })
+        .collect();
     keep_likeliest(&mut candidates, k);
     candidates.sort_unstable_by(likeliest_first);
-    let logprob = |c: &Candidate| TokenLogprob { token: c.token, logprob: model.logprob(c.logit) };
+    let logprob = |c: &Candidate| TokenLogprob {
+        token: c.token,
+        logprob: model.logprob(c.logit),
+    };
     candidates.iter().map(logprob).collect()
 }
 

@@ -24,7 +24,10 @@ fn check_shares(logits: &[f32], draw: &Draw, expected: &[f64]) {
     const DRAWS: u32 = 40_000;
     let mut counts = vec![0u32; logits.len()];
     for position in 0..DRAWS {
-        let draw = Draw { position: position.into(), ..draw.clone() };
+        let draw = Draw {
+            position: position.into(),
+            ..draw.clone()
+        };
         counts[sample(logits, &draw).expect("finite logits").token as usize] += 1;
     }
     // Chi-square with up to 5 degrees of freedom: 25 is passed by chance less than once in 5,000.
@@ -37,36 +40,63 @@ fn check_shares(logits: &[f32], draw: &Draw, expected: &[f64]) {
             chi_square += (f64::from(*count) - mean).powi(2) / mean;
         }
     }
-    assert!(chi_square < 25.0, "chi-square {chi_square}: {counts:?} against {expected:?}");
+    assert!(
+        chi_square < 25.0,
+        "chi-square {chi_square}: {counts:?} against {expected:?}"
+    );
 }
 
 #[test]
 fn draws_follow_the_distribution() {
-    check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw(SamplingParams::default()), &[0.1, 0.2, 0.3, 0.4]);
+    check_shares(
+        &ln(&[0.1, 0.2, 0.3, 0.4]),
+        &draw(SamplingParams::default()),
+        &[0.1, 0.2, 0.3, 0.4],
+    );
 }
 
 #[test]
 fn temperature_sharpens() {
-    let params = SamplingParams { temperature: 0.5, ..SamplingParams::default() };
+    let params = SamplingParams {
+        temperature: 0.5,
+        ..SamplingParams::default()
+    };
     let squares = [0.01, 0.04, 0.09, 0.16].map(|p: f64| p / 0.3);
     check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw(params), &squares);
 }
 
 #[test]
 fn top_k_keeps_the_k_likeliest() {
-    let params = SamplingParams { top_k: Some(2), ..SamplingParams::default() };
-    check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw(params), &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
+    let params = SamplingParams {
+        top_k: Some(2),
+        ..SamplingParams::default()
+    };
+    check_shares(
+        &ln(&[0.1, 0.2, 0.3, 0.4]),
+        &draw(params),
+        &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0],
+    );
 }
 
 #[test]
 fn top_p_keeps_the_smallest_set_that_reaches_it() {
-    let params = SamplingParams { top_p: 0.65, ..SamplingParams::default() };
-    check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw(params), &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
+    let params = SamplingParams {
+        top_p: 0.65,
+        ..SamplingParams::default()
+    };
+    check_shares(
+        &ln(&[0.1, 0.2, 0.3, 0.4]),
+        &draw(params),
+        &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0],
+    );
 }
 
 #[test]
 fn min_p_is_relative_to_the_likeliest() {
-    let params = SamplingParams { min_p: 0.45, ..SamplingParams::default() };
+    let params = SamplingParams {
+        min_p: 0.45,
+        ..SamplingParams::default()
+    };
     let left = [0.0, 2.0 / 9.0, 3.0 / 9.0, 4.0 / 9.0];
     check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw(params), &left);
 }
@@ -81,13 +111,24 @@ fn a_mask_takes_exactly_its_weight_away() {
 
 #[test]
 fn greedy_takes_the_likeliest_and_the_lowest_of_equals() {
-    let greedy = draw(SamplingParams { temperature: 0.0, ..SamplingParams::default() });
-    assert_eq!(sample(&[0.0, 2.0, 2.0, 1.0], &greedy).expect("finite").token, 1);
+    let greedy = draw(SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    });
+    assert_eq!(
+        sample(&[0.0, 2.0, 2.0, 1.0], &greedy)
+            .expect("finite")
+            .token,
+        1
+    );
 }
 
 #[test]
 fn a_greedy_log_probability_is_that_before_the_mask() {
-    let mut greedy = draw(SamplingParams { temperature: 0.0, ..SamplingParams::default() });
+    let mut greedy = draw(SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    });
     greedy.mask.exclusions = vec![(3, 0.1f32.ln())];
     let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
     assert_eq!(sample.token, 2);
@@ -104,7 +145,10 @@ fn penalties_lower_what_was_said() {
         ..SamplingParams::default()
     };
     let mut draw = draw(params);
-    draw.history = Some(History { prompt: vec![0], completion: vec![1, 1] });
+    draw.history = Some(History {
+        prompt: vec![0],
+        completion: vec![1, 1],
+    });
     let mut logits = vec![4.0, 4.0, -1.0];
     penalise(&mut logits, &draw);
     assert_eq!(logits, [2.0, 2.0 - 0.5 - 0.5, -1.0]);
@@ -112,10 +156,17 @@ fn penalties_lower_what_was_said() {
 
 #[test]
 fn summary_is_that_of_the_model() {
-    let params = SamplingParams { temperature: 0.3, top_logprobs: 2, ..SamplingParams::default() };
+    let params = SamplingParams {
+        temperature: 0.3,
+        top_logprobs: 2,
+        ..SamplingParams::default()
+    };
     let sample = sample(&ln(&[0.5, 0.25, 0.25]), &draw(params)).expect("finite");
     assert!((sample.entropy - 1.5 * std::f32::consts::LN_2).abs() < 1e-6);
-    assert_eq!(sample.top.iter().map(|t| t.token).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(
+        sample.top.iter().map(|t| t.token).collect::<Vec<_>>(),
+        [0, 1]
+    );
     assert!((sample.top[0].logprob - 0.5f32.ln()).abs() < 1e-6);
 }
 
@@ -123,13 +174,19 @@ fn summary_is_that_of_the_model() {
 fn logits_that_are_not_finite_are_an_error() {
     let params = draw(SamplingParams::default());
     assert_eq!(sample(&[f32::NAN, 1.0], &params), Err(DrawError::NotFinite));
-    assert_eq!(sample(&[f32::NEG_INFINITY; 2], &params), Err(DrawError::NotFinite));
+    assert_eq!(
+        sample(&[f32::NEG_INFINITY; 2], &params),
+        Err(DrawError::NotFinite)
+    );
 }
 
 #[test]
 fn a_mask_that_leaves_nothing_is_an_error() {
     for temperature in [0.0, 1.0] {
-        let mut draw = draw(SamplingParams { temperature, ..SamplingParams::default() });
+        let mut draw = draw(SamplingParams {
+            temperature,
+            ..SamplingParams::default()
+        });
         draw.mask.exclusions = vec![(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)];
         assert_eq!(sample(&[1.0, 2.0], &draw), Err(DrawError::NothingLeft));
     }
