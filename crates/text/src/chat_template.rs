@@ -35,9 +35,9 @@ const TOOL_USE: &str = "tool_use";
 /// Behaves as in Hugging Face transformers: `trim_blocks`, `lstrip_blocks`, loop controls, Python's
 /// string methods, `tojson` without HTML escapes, `raise_exception`, `strftime_now`.
 ///
-/// The template is the operator's and is trusted; what it renders is not. No text of a message, a
-/// tool or a variable reaches [`Tokenizer::encode_prompt`] as a control token, whatever the template
-/// does with it.
+/// The template is the operator's and is trusted; what it renders is not. A control token that a
+/// message, a tool or a variable spells is plain text in the prompt, and where the template would
+/// make it one by cutting, joining or changing texts, the conversation is refused.
 #[derive(Clone)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,

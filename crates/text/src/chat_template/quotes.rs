@@ -5,9 +5,12 @@
 //! repeat it, but hardly change it. Afterwards each becomes a plain [`Segment`].
 //!
 //! That leaves names that only come together on the way: `<|eot_` in one field and `id|>` in the
-//! next, or `<|eot_/thinkid|>` under a template that takes out `/think`. Such a name must begin or
-//! end with a character of a user. So the template is run a second time with all such characters
+//! next, or `<|eot_/thinkid|>` under a template that takes out `/think`. Such a name begins or ends
+//! with a character of a user. So the template is run a second time with all such characters
 //! altered, and only if it writes the same control tokens is it certain that none came about so.
+//!
+//! What remains is a template that writes both ends itself, `<|{{ name }}|>`: it means to make
+//! control tokens of names. Roles, with which templates do that, are a closed set.
 
 use std::collections::HashMap;
 

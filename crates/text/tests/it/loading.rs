@@ -136,10 +136,10 @@ fn nothing_is_cut_or_padded() {
     let dir = folder("sentence_piece");
     edit(&dir, "tokenizer.json", |json| {
         json["truncation"] = json!({
-            "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0
+            "direction": "Right", "max_length": 0, "strategy": "LongestFirst", "stride": 0
         });
         json["padding"] = json!({
-            "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+            "strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null,
             "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"
         });
     });
