@@ -9,10 +9,6 @@ pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// What the process was given. A variable that is not UTF-8 is none that we read.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the environment is read here and nowhere else"
-    )]
     pub(crate) fn capture() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))

@@ -54,6 +54,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let (engine, engine_thread) = start_engine(&config, &model, &clock)?;
     let state = app_state(&config, &model, &deployment, engine, &store, &clock)?;
 
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let address = listener.local_addr()?;
     let started_in = clock.now();
     let welcome = Welcome {
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     };
     output::line(welcome)?;
 
-    runtime.block_on(until_stopped(listener, state))?;
+    runtime.block_on(until_stopped(listener, state, signals))?;
     runtime.block_on(store.close());
     runtime.shutdown_timeout(END_TIMEOUT);
     if !engine_thread.join() {
@@ -194,8 +195,7 @@ fn app_state(
 }
 
 /// The first signal drains, the second ends at once.
-async fn until_stopped(listener: TcpListener, state: AppState) -> Result<()> {
-    let mut signals = Signals::listen()?;
+async fn until_stopped(listener: TcpListener, state: AppState, mut signals: Signals) -> Result<()> {
     let (first, drain) = tokio::sync::oneshot::channel();
     let serving = portcullis_server::serve(listener, state, async {
         // A sender that is gone means that it is over too.

@@ -59,12 +59,25 @@ impl Server {
     }
 
     /// Asks it to stop as an operator does, and waits.
-    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+    pub(crate) fn stop(self) -> (ExitStatus, String) {
+        self.send_sigterm();
+        self.wait()
+    }
+
+    pub(crate) fn send_sigterm(&self) {
         let id = self.child.id().to_string();
         let sent = std::process::Command::new("kill")
             .args(["-TERM", &id])
             .status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it was started").is_none()
+    }
+
+    /// Its exit status and its log.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("it was started");
         let log = self.log.take().expect("taken once").join().expect("read");
         (status, log)

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::running::Server;
@@ -170,6 +172,34 @@ fn a_second_server_is_told_what_is_taken() {
     );
 }
 
+#[tokio::test]
+async fn a_running_call_finishes_before_the_server_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let call = tokio::spawn(long_call(&server, 100));
+    server.wait_for_running_call().await;
+    server.send_sigterm();
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!(answer["usage"]["completion_tokens"], 100, "{answer}");
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_server_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path(), &["--drain-timeout", "1h"]);
+    let call = tokio::spawn(long_call(&server, 2000));
+    server.wait_for_running_call().await;
+    server.send_sigterm();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(server.is_running(), "the call is not done yet");
+    server.send_sigterm();
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("stopped at once by a second signal"), "{log}");
+    assert!(call.await.unwrap().is_err(), "the call was cut off");
+}
+
 #[test]
 fn a_kv_cache_that_is_too_small_says_what_to_change() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,6 +218,45 @@ fn a_kv_cache_that_is_too_small_says_what_to_change() {
         told.contains("raise --kv-cache-memory to ") && told.contains("--max-model-len"),
         "{told}"
     );
+}
+
+/// A call that draws exactly so many tokens.
+fn long_call(
+    server: &Server,
+    tokens: u32,
+) -> impl Future<Output = reqwest::Result<Value>> + Send + use<> {
+    let key = server.told("inference key").unwrap().to_owned();
+    let url = format!("{}/v1/completions", server.url);
+    let body = serde_json::json!({
+        "model": "demo", "prompt": "Hello", "max_tokens": tokens, "ignore_eos": true, "seed": 1,
+    });
+    async move {
+        let request = reqwest::Client::new()
+            .post(url)
+            .bearer_auth(key)
+            .json(&body);
+        request.send().await?.error_for_status()?.json().await
+    }
+}
+
+impl Server {
+    async fn wait_for_running_call(&self) {
+        let metrics = format!("{}/metrics", self.url);
+        let is_running = |text: &str| {
+            let mut lines = text
+                .lines()
+                .filter(|line| line.starts_with("vllm:num_requests_running"));
+            lines.any(|line| line.ends_with(" 1") || line.ends_with(" 1.0"))
+        };
+        for _ in 0..200 {
+            let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+            if is_running(&text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the call never ran");
+    }
 }
 
 async fn get(url: &str, key: Option<&str>) -> Value {
