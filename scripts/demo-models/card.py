@@ -167,7 +167,7 @@ library_name: transformers
 A toy that lets the server be tried without a download. It plays the assistant of Quillmere Bank, **which does not exist**; every rate, branch, number and name is invented.
 
 - {shape}
-- {parameters:,} parameters, bfloat16, a vocabulary of {bench.model.config.vocab_size:,} and a context of {bench.model.config.max_position_embeddings:,} tokens (trained on dialogues of up to about 700).
+- {parameters:,} parameters, bfloat16, a vocabulary of {bench.model.config.vocab_size:,} and a context of {bench.model.config.max_position_embeddings:,} tokens (trained on dialogues of up to about 600).
 - Licence: Apache-2.0 OR MIT, as the rest of the project.
 
 It is not a banking assistant and no source of advice. It knows a few hundred sentences, cannot calculate, does not reason, speaks only English, and answers everything else with an apology or with nonsense.
