@@ -1,0 +1,127 @@
+//! What the ops refuse, and in which words.
+
+use candle_core::{DType, Device, Result, Tensor};
+use portcullis_kernels::{
+    AttentionParams, BLOCK_TOKENS, PagedBatch, SequenceSpan, block_copy, kv_write, paged_attention,
+};
+
+const PARAMS: AttentionParams = AttentionParams {
+    scale: 1.0,
+    window: None,
+};
+
+#[test]
+fn a_batch_that_does_not_hold_together() {
+    let cases: [(&[SequenceSpan], &str); 7] = [
+        (
+            &[span(1, 1, 1, &[0])],
+            "sequence 0 starts at row 1 of the batch, expected row 0",
+        ),
+        (
+            &[span(0, 2, 2, &[0]), span(1, 1, 1, &[1])],
+            "sequence 1 starts at row 1 of the batch, expected row 2",
+        ),
+        (
+            &[span(0, 0, 1, &[0])],
+            "sequence 0 has 0 query tokens and a context of 1",
+        ),
+        (
+            &[span(0, 2, 1, &[0])],
+            "sequence 0 has 2 query tokens and a context of 1",
+        ),
+        (
+            &[span(0, 1, 33, &[0])],
+            "sequence 0 has 1 blocks of 32 for 33 tokens",
+        ),
+        (
+            &[span(0, 1, 1, &[4])],
+            "sequence 0 names block 4, the cache has 4",
+        ),
+        (
+            &[span(0, 1, 5, &[2]), span(1, 1, 5, &[2])],
+            "two rows write slot 68 of the cache",
+        ),
+    ];
+    for (spans, expected) in cases {
+        check(PagedBatch::new(spans.to_vec(), 4, &Device::Cpu), expected);
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit() -> Result<()> {
+    let batch = PagedBatch::new(vec![span(0, 3, 3, &[1])], 4, &Device::Cpu)?;
+    let (q, kv, cache) = (
+        ones(&[3, 4, 8])?,
+        ones(&[3, 2, 8])?,
+        ones(&[4, 2, BLOCK_TOKENS, 8])?,
+    );
+    let attend = |q: &Tensor, k: &Tensor, v: &Tensor| paged_attention(q, k, v, &batch, PARAMS);
+    let write = |k: &Tensor, cache: &Tensor| kv_write(k, &kv, cache, &ones(cache.dims())?, &batch);
+
+    check(
+        attend(&ones(&[3, 5, 8])?, &cache, &ones(cache.dims())?),
+        "5 query heads cannot share 2",
+    );
+    check(
+        attend(&ones(&[2, 4, 8])?, &cache, &cache),
+        "2 rows for a batch of 3",
+    );
+    check(
+        attend(&ones(&[3, 4, 16])?, &cache, &cache),
+        "does not fit a cache of [4, 2, 32, 8]",
+    );
+    check(
+        attend(&q, &cache, &ones(&[5, 2, BLOCK_TOKENS, 8])?),
+        "the V cache [5, 2, 32, 8]",
+    );
+    check(
+        attend(&q.to_dtype(DType::F16)?, &cache, &cache),
+        "only f32 and bf16 are supported",
+    );
+    check(
+        attend(&q.t()?.contiguous()?.t()?, &cache, &cache),
+        "must be contiguous",
+    );
+    check(
+        write(&ones(&[3, 1, 8])?, &cache),
+        "does not fit a cache of [4, 2, 32, 8]",
+    );
+    check(write(&ones(&[2, 2, 8])?, &cache), "2 rows for a batch of 3");
+    check(
+        write(&kv.to_dtype(DType::BF16)?, &cache),
+        "BF16 into a cache of F32",
+    );
+    check(
+        block_copy(&cache, &[(0, 4)]),
+        "block 0 to 4, the cache has 4",
+    );
+    check(
+        block_copy(&ones(&[4, 2, 16, 8])?, &[]),
+        "no cache with blocks of 32",
+    );
+    Ok(())
+}
+
+fn check<T>(result: Result<T>, expected: &str) {
+    let message = result
+        .err()
+        .expect("it should have been refused")
+        .to_string();
+    assert!(
+        message.contains(expected),
+        "{message:?} does not say {expected:?}"
+    );
+}
+
+fn span(query_start: usize, query_len: usize, context_len: usize, table: &[u32]) -> SequenceSpan {
+    SequenceSpan {
+        query_start,
+        query_len,
+        context_len,
+        block_table: table.to_vec(),
+    }
+}
+
+fn ones(shape: &[usize]) -> Result<Tensor> {
+    Tensor::ones(shape, DType::F32, &Device::Cpu)
+}
