@@ -57,7 +57,7 @@ pub(crate) struct Demo {
 /// # Errors
 /// The data directory takes no more.
 pub(crate) fn unpack_model(data_dir: &Path) -> Result<PathBuf> {
-    let target = demo_dir(data_dir).join(format!("llama-{}", model_digest()));
+    let target = model_dir(data_dir);
     if !target.is_dir() {
         unpack(&target).with_context(|| {
             format!(
@@ -150,6 +150,11 @@ async fn make_key(store: &dyn Store, name: &str, role: Role, now: i64) -> Result
 
 fn demo_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("demo")
+}
+
+/// Where the model is, or will be once it is unpacked.
+pub(crate) fn model_dir(data_dir: &Path) -> PathBuf {
+    demo_dir(data_dir).join(format!("llama-{}", model_digest()))
 }
 
 fn unpack(target: &Path) -> std::io::Result<()> {

@@ -15,6 +15,7 @@ use crate::api_client::ApiClient;
 use crate::args::DoctorArgs;
 use crate::config::Config;
 use crate::data_dir::is_in_use;
+use crate::demo;
 use crate::env::Environment;
 use crate::kv_plan::KvPlan;
 use crate::machine::Machine;
@@ -162,6 +163,12 @@ fn data_dir(path: &Path) -> Finding {
 
 fn model(config: &Config, machine: Machine) -> Vec<Finding> {
     const CHECK: &str = "model";
+    if config.model.name.is_none() && !demo::model_dir(&config.data_dir).is_dir() {
+        return vec![Finding::ok(
+            CHECK,
+            "the bundled demo, unpacked at the first start",
+        )];
+    }
     let model = match Model::find(config) {
         Ok(model) => model,
         Err(error) => {

@@ -18,16 +18,15 @@ impl Machine {
         let container = system.cgroup_limits();
         let limited =
             |whole: u64, limit: Option<u64>| limit.map_or(whole, |limit| limit.min(whole));
+        let total = container.as_ref().map(|limits| limits.total_memory);
+        // What it calls free leaves out the page cache, which makes room when asked to.
+        let available = container
+            .as_ref()
+            .map(|limits| limits.total_memory.saturating_sub(limits.rss));
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: limited(
-                system.total_memory(),
-                container.as_ref().map(|c| c.total_memory),
-            ),
-            available_bytes: limited(
-                system.available_memory(),
-                container.as_ref().map(|c| c.free_memory),
-            ),
+            memory_bytes: limited(system.total_memory(), total),
+            available_bytes: limited(system.available_memory(), available),
         }
     }
 }
