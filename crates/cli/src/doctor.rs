@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bytesize::ByteSize;
 use portcullis_gate::RuleSet;
+use portcullis_models::ModelError;
 use portcullis_store::{DATABASE_FILE, Role, SqliteStore, Store, StoredRuleSet};
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ use crate::demo;
 use crate::env::Environment;
 use crate::kv_plan::KvPlan;
 use crate::machine::Machine;
-use crate::model::Model;
+use crate::model::{Model, may_be_on_hub};
 use crate::output::table;
 
 /// Less free memory than this is worth a word.
@@ -169,12 +170,12 @@ fn model(config: &Config, machine: Machine) -> Vec<Finding> {
             "the bundled demo, unpacked at the first start",
         )];
     }
-    let model = match Model::find(config) {
+    // Looking is no reason to fetch.
+    let mut offline = config.clone();
+    offline.hub.is_offline = true;
+    let model = match Model::find(&offline) {
         Ok(model) => model,
-        Err(error) => {
-            let mend = "give a folder in the Hugging Face layout or a name on the hub with --model";
-            return vec![Finding::fail(CHECK, format!("{error:#}"), mend)];
-        }
+        Err(error) => return vec![no_model(config, &error)],
     };
     let mut findings = vec![Finding::ok(
         CHECK,
@@ -190,6 +191,26 @@ fn model(config: &Config, machine: Machine) -> Vec<Finding> {
     }
     findings.push(kv_cache(config, &model, machine));
     findings
+}
+
+fn no_model(config: &Config, error: &anyhow::Error) -> Finding {
+    const CHECK: &str = "model";
+    let is_absent = matches!(error.downcast_ref(), Some(ModelError::Hub { .. }));
+    match config
+        .model
+        .name
+        .as_deref()
+        .filter(|name| is_absent && may_be_on_hub(name))
+    {
+        Some(name) if !config.hub.is_offline => {
+            let mend = format!("the first start fetches it, or now: portcullis models pull {name}");
+            Finding::warn(CHECK, format!("{name} is not here yet"), mend)
+        }
+        _ => {
+            let mend = "give a folder in the Hugging Face layout or a name on the hub with --model";
+            Finding::fail(CHECK, format!("{error:#}"), mend)
+        }
+    }
 }
 
 fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {

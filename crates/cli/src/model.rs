@@ -1,16 +1,17 @@
 //! The model that is served: found, described, loaded.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use candle_core::DType;
-use portcullis_models::{Decoder, GenerationDefaults, LoadOptions};
+use portcullis_models::{Decoder, GenerationDefaults, HubOptions, LoadOptions};
 use portcullis_server::SamplingDefaults;
 use portcullis_text::{ChatTemplate, Tokenizer};
 use portcullis_types::TokenId;
 
-use crate::config::{Config, Device, Dtype, LoadFormat, ModelConfig, setting};
+use crate::config::{Config, Device, Dtype, HubConfig, LoadFormat, ModelConfig, setting};
 use crate::demo;
 
 /// Dummy weights are the same at every start.
@@ -44,7 +45,7 @@ impl Model {
                 Self::read(dir, "the bundled demo", demo::DEPLOYMENT, &config.model)
             }
             Some(name) => {
-                let dir = locate(name, config)?;
+                let dir = locate(name, &config.hub)?;
                 Self::read(dir, name, deployment_of(name), &config.model)
             }
         }
@@ -163,11 +164,32 @@ fn load_options(config: &ModelConfig) -> LoadOptions {
     }
 }
 
-fn locate(name: &str, _config: &Config) -> Result<PathBuf> {
+/// A folder here, or else a name on the hub.
+fn locate(name: &str, hub: &HubConfig) -> Result<PathBuf> {
     if Path::new(name).is_dir() {
         return Ok(PathBuf::from(name));
     }
-    bail!("{name} is no folder");
+    let options = HubOptions {
+        endpoint: hub.endpoint.clone(),
+        token: hub.token.clone(),
+        home: hub.home.clone(),
+        revision: hub.revision.clone(),
+        is_offline: hub.is_offline,
+        shows_progress: std::io::stderr().is_terminal(),
+    };
+    let place = if hub.is_offline {
+        "the hub's cache"
+    } else {
+        "the hub"
+    };
+    tracing::info!("{name} is no folder here: looking for it in {place}");
+    portcullis_models::fetch(name, &options)
+        .with_context(|| format!("{name} is no folder here, and {place} has not given it either"))
+}
+
+/// Whether a name looks like `org/name` rather than like a path.
+pub(crate) fn may_be_on_hub(name: &str) -> bool {
+    name.matches('/').count() == 1 && !name.starts_with(['.', '/', '~'])
 }
 
 /// A folder's own name, or the whole name on the hub.

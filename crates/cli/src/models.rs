@@ -1,6 +1,6 @@
 //! `portcullis models`: describe a model, fetch one.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use portcullis_models::BLOCK_TOKENS;
 use serde::Serialize;
@@ -109,12 +109,25 @@ impl Description {
     }
 }
 
+/// Looks at what is here: describing a model is no reason to fetch its weights.
 fn inspect(args: &ModelArgs, environment: &Environment) -> Result<()> {
-    let config = Config::load(&args.flags(), environment)?;
-    let description = Description::from(&Model::find(&config)?);
-    args.output.show(&description, Description::as_text)
+    let mut config = Config::load(&args.flags(), environment)?;
+    config.hub.is_offline = true;
+    let model = Model::find(&config).with_context(|| {
+        format!(
+            "cannot inspect {0}; `portcullis models pull {0}` fetches it from the hub",
+            args.model
+        )
+    })?;
+    show(args, &model)
 }
 
-fn pull(_args: &ModelArgs, _environment: &Environment) -> Result<()> {
-    anyhow::bail!("waits for the hub")
+fn pull(args: &ModelArgs, environment: &Environment) -> Result<()> {
+    let config = Config::load(&args.flags(), environment)?;
+    show(args, &Model::find(&config)?)
+}
+
+fn show(args: &ModelArgs, model: &Model) -> Result<()> {
+    args.output
+        .show(&Description::from(model), Description::as_text)
 }

@@ -21,3 +21,49 @@ fn a_folder_that_is_no_model_is_answered_with_the_reason() {
         "{output:?}"
     );
 }
+
+#[test]
+fn inspecting_fetches_nothing_and_says_how_to() {
+    let home = tempfile::tempdir().unwrap();
+    let inspect = [
+        "models",
+        "inspect",
+        "org/absent",
+        "--hub-home",
+        text(home.path()),
+    ];
+    // A hub that would answer nobody: an attempt to ask it would be told as such.
+    let output = run(&[&inspect[..], &["--hub-endpoint", "http://127.0.0.1:9"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("`portcullis models pull org/absent` fetches it"),
+        "{told}"
+    );
+    assert!(told.contains("is not in the cache"), "{told}");
+}
+
+#[test]
+fn a_hub_that_does_not_answer_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let pull = [
+        "models",
+        "pull",
+        "org/absent",
+        "--hub-home",
+        text(home.path()),
+    ];
+    let output = run(&[&pull[..], &["--hub-endpoint", "http://127.0.0.1:9"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("http://127.0.0.1:9"), "{output:?}");
+}
+
+#[test]
+fn a_path_that_is_not_there_is_told_as_such() {
+    let output = run(&["models", "pull", "./absent"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("./absent is no folder here"),
+        "{output:?}"
+    );
+}
