@@ -7,11 +7,13 @@
 mod config;
 mod decoder;
 mod error;
+mod hub;
 mod kv_cache;
 mod weights;
 
 pub use config::{Architecture, Config, Experts, GenerationDefaults, RopeScaling};
 pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
 pub use error::ModelError;
+pub use hub::{HubOptions, fetch};
 pub use kv_cache::KvCache;
 pub use portcullis_kernels::{BLOCK_TOKENS, SequenceSpan};
