@@ -12,6 +12,7 @@ pub(crate) trait Element: WithDType + Send + Sync {
 }
 
 impl Element for f32 {
+    #[inline(always)]
     fn widen(self) -> f32 {
         self
     }
@@ -25,8 +26,10 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
+    // A shift, and nothing that would keep a loop from being vectorised.
+    #[inline(always)]
     fn widen(self) -> f32 {
-        self.to_f32()
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {

@@ -11,11 +11,13 @@ mod batch;
 mod block_copy;
 mod element;
 mod kv_write;
+mod linear;
 mod paged_attention;
 
 pub use batch::{BatchError, PagedBatch, SequenceSpan};
 pub use block_copy::block_copy;
 pub use kv_write::kv_write;
+pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};
 
 /// Tokens in one block of the paged cache.

@@ -8,7 +8,7 @@ mod rope;
 use std::path::Path;
 
 use attention::Attention;
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor, bail};
 use candle_nn::{Embedding, RmsNorm};
 use feed_forward::FeedForward;
 use linear::Linear;
@@ -143,6 +143,7 @@ impl Decoder {
     /// A batch that does not hold together, or memory that ran out.
     pub fn forward(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
         let paged = PagedBatch::new(batch.sequences.clone(), cache.num_blocks(), &self.device)?;
+        self.check(batch, paged.num_tokens())?;
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
         let rotation = self.rope.at(&batch.positions)?;
         let mut hidden = self.embedding.forward(&tokens)?;
@@ -152,6 +153,42 @@ impl Decoder {
         let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
         let sampled = self.norm.forward(&hidden.index_select(&rows, 0)?)?;
         Ok(self.output.forward(&sampled)?.to_dtype(DType::F32)?)
+    }
+
+    /// What the ops would not see, or see as an index out of bounds somewhere inside.
+    fn check(&self, batch: &Batch, num_tokens: usize) -> candle_core::Result<()> {
+        let Batch {
+            tokens,
+            positions,
+            sequences,
+            sample_rows,
+        } = batch;
+        if tokens.len() != num_tokens || positions.len() != num_tokens {
+            bail!(
+                "{} tokens and {} positions for sequences of {num_tokens} rows",
+                tokens.len(),
+                positions.len()
+            );
+        }
+        let expected = sequences
+            .iter()
+            .flat_map(|s| s.first_position()..s.context_len);
+        if !expected.eq(positions.iter().map(|&p| p as usize)) {
+            bail!("positions are not those of the sequences");
+        }
+        let max_position = self.config.max_position;
+        if let Some(longest) = sequences.iter().find(|s| s.context_len > max_position) {
+            let len = longest.context_len;
+            bail!("a sequence of {len} tokens, the model was made for {max_position}");
+        }
+        let vocab_size = self.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|&&t| t as usize >= vocab_size) {
+            bail!("token {token} is none of the {vocab_size} of the vocabulary");
+        }
+        if let Some(row) = sample_rows.iter().find(|&&r| r as usize >= num_tokens) {
+            bail!("row {row} is sampled, the batch has {num_tokens}");
+        }
+        Ok(())
     }
 }
 

@@ -7,13 +7,15 @@
 mod config;
 mod decoder;
 mod error;
+mod generation;
 mod hub;
 mod kv_cache;
 mod weights;
 
-pub use config::{Architecture, Config, Experts, GenerationDefaults, RopeScaling};
+pub use config::{Architecture, Config, Experts, RopeScaling};
 pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
 pub use error::ModelError;
+pub use generation::GenerationDefaults;
 pub use hub::{HubOptions, fetch};
 pub use kv_cache::KvCache;
 pub use portcullis_kernels::{BLOCK_TOKENS, SequenceSpan};

@@ -2,11 +2,14 @@
 //! shapes.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::ModelError;
 
@@ -26,6 +29,9 @@ enum Source {
     /// Random values; the state makes every tensor different and every run the same.
     Dummy { seed: u64 },
 }
+
+/// The format's own bound on the header.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
 
 /// Standard deviation of dummy weights: that of a freshly initialised model.
 const DUMMY_STD: f32 = 0.02;
@@ -83,16 +89,8 @@ impl Weights {
                     .get(name)
                     .map(|&file| &files[file])
                     .ok_or_else(missing)?;
-                let tensor = file.load(name, &self.device)?;
-                if tensor.dims() != expected {
-                    return Err(ModelError::MisshapenTensor {
-                        path: path.clone(),
-                        tensor: name.into(),
-                        expected: expected.into(),
-                        found: tensor.dims().into(),
-                    });
-                }
-                Ok(tensor.to_dtype(self.dtype)?)
+                check_tensor(path, file, name, expected)?;
+                Ok(file.load(name, &self.device)?.to_dtype(self.dtype)?)
             }
         }
     }
@@ -114,6 +112,35 @@ impl Weights {
             .collect();
         Ok(Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?)
     }
+}
+
+/// Shape and dtype, before anything of it is read.
+fn check_tensor(
+    path: &Path,
+    file: &MmapedSafetensors,
+    name: &str,
+    expected: &[usize],
+) -> Result<(), ModelError> {
+    let tensor = file.get(name)?;
+    let dtype = DType::try_from(tensor.dtype());
+    if !matches!(dtype, Ok(DType::F32 | DType::F16 | DType::BF16)) {
+        return Err(ModelError::UnsupportedWeights {
+            path: path.into(),
+            reason: format!(
+                "tensor {name} is {}; f32, f16 and bf16 are loaded",
+                tensor.dtype()
+            ),
+        });
+    }
+    if tensor.shape() != expected {
+        return Err(ModelError::MisshapenTensor {
+            path: path.into(),
+            tensor: name.into(),
+            expected: expected.into(),
+            found: tensor.shape().into(),
+        });
+    }
+    Ok(())
 }
 
 /// SplitMix64's finaliser.
@@ -200,18 +227,48 @@ fn no_weights(dir: &Path) -> ModelError {
 }
 
 fn map(path: &Path) -> Result<MmapedSafetensors, ModelError> {
-    let broken = |reason: String| ModelError::BrokenWeights {
-        path: path.into(),
-        reason,
-    };
-    // Opened first, so that a file that cannot be read is told from one that is broken.
-    std::fs::File::open(path).map_err(|source| ModelError::Unreadable {
+    let unreadable = |source| ModelError::Unreadable {
         path: path.into(),
         source,
-    })?;
+    };
+    // Opened first, so that a file that cannot be read is told from one that is broken.
+    let mut file = File::open(path).map_err(unreadable)?;
+    let file_len = file.metadata().map_err(unreadable)?.len();
     // SAFETY: the mapping is valid as long as nobody truncates the file while it is open. That is
     // the operator's promise: model folders are not rewritten under a running server.
     #[expect(unsafe_code, reason = "memory-mapping a file")]
     let mapped = unsafe { MmapedSafetensors::new(path) };
-    mapped.map_err(|error| broken(error.to_string()))
+    mapped.map_err(|error| ModelError::BrokenWeights {
+        path: path.into(),
+        reason: truncation(&mut file, file_len).unwrap_or_else(|| error.to_string()),
+    })
+}
+
+/// The file starts with the length of its header, which says where the last tensor ends: whether
+/// that is beyond the file's own end, as after a download that broke off.
+fn truncation(file: &mut File, file_len: u64) -> Option<String> {
+    let mut prefix = [0; 8];
+    if file.read_exact(&mut prefix).is_err() {
+        return Some(format!("{file_len} bytes are no header; fetch it again"));
+    }
+    let header_len = u64::from_le_bytes(prefix);
+    if header_len > HEADER_BYTES_MAX {
+        return Some(format!(
+            "a header of {header_len} bytes, above the {HEADER_BYTES_MAX} that are read"
+        ));
+    }
+    let mut header = Vec::new();
+    file.take(header_len).read_to_end(&mut header).ok()?;
+    let expected = match serde_json::from_slice::<HashMap<String, Value>>(&header) {
+        Ok(tensors) => (8 + header_len).saturating_add(tensors.values().filter_map(end).max()?),
+        Err(_) => 8 + header_len,
+    };
+    (expected > file_len).then(|| {
+        format!("truncated: {file_len} bytes, where its header asks for {expected}; fetch it again")
+    })
+}
+
+/// Where a tensor ends behind the header.
+fn end(tensor: &Value) -> Option<u64> {
+    tensor.get("data_offsets")?.get(1)?.as_u64()
 }

@@ -1,6 +1,7 @@
 //! `x wᵀ + b`.
 
 use candle_core::{Result, Tensor};
+use portcullis_kernels::linear;
 
 use crate::ModelError;
 use crate::weights::Weights;
@@ -32,7 +33,7 @@ impl Linear {
 
     /// `[num_tokens, in]` to `[num_tokens, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = linear(x, &self.weight)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

@@ -1,0 +1,10 @@
+//! The real binary end to end: what the server promises, seen from outside.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod durable;
+mod gate;
+mod path;
+mod server;
