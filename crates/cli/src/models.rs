@@ -112,7 +112,7 @@ impl Description {
 /// Looks at what is here: describing a model is no reason to fetch its weights.
 fn inspect(args: &ModelArgs, environment: &Environment) -> Result<()> {
     let mut config = Config::load(&args.flags(), environment)?;
-
+    config.hub.is_offline = true;
     let model = Model::find(&config).with_context(|| {
         format!(
             "cannot inspect {0}; `portcullis models pull {0}` fetches it from the hub",
