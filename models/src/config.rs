@@ -7,9 +7,10 @@ use std::path::Path;
 
 use candle_core::DType;
 use portcullis_kernels::BLOCK_TOKENS;
-use raw::{Mistakes, RawConfig};
+use raw::RawConfig;
 
 use crate::ModelError;
+use crate::mistakes::{Mistakes, read_object};
 
 /// The families that one decoder covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +121,10 @@ impl Config {
             }
             Err(source) => return Err(ModelError::Unreadable { path, source }),
         };
-        Self::parse(&bytes).map_err(|mistakes| ModelError::Config { path, mistakes })
-    }
-
-    fn parse(json: &[u8]) -> Result<Self, Vec<String>> {
-        let object = serde_json::from_slice(json).map_err(|error| vec![error.to_string()])?;
         let mut mistakes = Mistakes::default();
-        let config = RawConfig::read(object, &mut mistakes).check(&mut mistakes);
-        match mistakes.0.is_empty() {
-            true => Ok(config),
-            false => Err(mistakes.0),
-        }
+        let raw = RawConfig::read(read_object(&path, &bytes)?, &mut mistakes);
+        let config = raw.check(&mut mistakes);
+        mistakes.none_or(config, &path)
     }
 
     /// Bytes that a block of the KV cache takes, all layers together.

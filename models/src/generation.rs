@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::mistakes::{Mistakes, read_object};
 use crate::{Config, ModelError};
 
 /// What `generation_config.json` recommends for a call that does not say.
@@ -19,16 +20,6 @@ pub struct GenerationDefaults {
     pub top_k: Option<u32>,
     /// Divides logits of tokens seen.
     pub repetition_penalty: Option<f32>,
-}
-
-#[derive(Deserialize)]
-struct RawGeneration {
-    eos_token_id: Option<OneOrMany>,
-    do_sample: Option<bool>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    top_k: Option<u32>,
-    repetition_penalty: Option<f32>,
 }
 
 impl GenerationDefaults {
@@ -49,33 +40,25 @@ impl GenerationDefaults {
             }
             Err(source) => return Err(ModelError::Unreadable { path, source }),
         };
-        let raw: RawGeneration =
-            serde_json::from_slice(&bytes).map_err(|e| ModelError::Config {
-                path,
-                mistakes: vec![e.to_string()],
-            })?;
-        let eos_token_ids = match raw.eos_token_id {
-            Some(ids) => ids.into(),
-            None => config.eos_token_ids.clone(),
+        let (mut object, mut it) = (read_object(&path, &bytes)?, Mistakes::default());
+        let object = &mut object;
+        let eos_token_ids: Option<OneOrMany> = it.field(object, "eos_token_id");
+        let is_greedy = it.field(object, "do_sample") == Some(false);
+        let temperature = it.field(object, "temperature");
+        let defaults = Self {
+            eos_token_ids: eos_token_ids.map_or(config.eos_token_ids.clone(), Vec::from),
+            temperature: if is_greedy { Some(0.0) } else { temperature },
+            top_p: it.field(object, "top_p"),
+            top_k: it.field(object, "top_k").filter(|k| *k > 0),
+            repetition_penalty: it.field(object, "repetition_penalty"),
         };
-        let temperature = if raw.do_sample == Some(false) {
-            Some(0.0)
-        } else {
-            raw.temperature
-        };
-        Ok(Self {
-            eos_token_ids,
-            temperature,
-            top_p: raw.top_p,
-            top_k: raw.top_k.filter(|k| *k > 0),
-            repetition_penalty: raw.repetition_penalty,
-        })
+        it.none_or(defaults, &path)
     }
 }
 
 /// A number or a list of them: token ids come both ways.
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a token id or a list of them")]
 pub(crate) enum OneOrMany {
     One(u32),
     Many(Vec<u32>),

@@ -10,6 +10,7 @@ mod error;
 mod generation;
 mod hub;
 mod kv_cache;
+mod mistakes;
 mod weights;
 
 pub use config::{Architecture, Config, Experts, RopeScaling};

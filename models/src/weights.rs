@@ -240,7 +240,10 @@ fn map(path: &Path) -> Result<MmapedSafetensors, ModelError> {
     let mapped = unsafe { MmapedSafetensors::new(path) };
     mapped.map_err(|error| ModelError::BrokenWeights {
         path: path.into(),
-        reason: truncation(&mut file, file_len).unwrap_or_else(|| error.to_string()),
+        reason: truncation(&mut file, file_len).unwrap_or_else(|| {
+            // The path is said already.
+            error.to_string().replace(&format!("path: {path:?} "), "")
+        }),
     })
 }
 

@@ -2,11 +2,11 @@
 
 use candle_core::DType;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Architecture, Config, Experts, RopeScaling};
 use crate::generation::OneOrMany;
+use crate::mistakes::Mistakes;
 
 const ARCHITECTURES: [(&str, Architecture); 5] = [
     ("LlamaForCausalLM", Architecture::Llama),
@@ -312,35 +312,4 @@ struct RawRope {
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<f64>,
-}
-
-/// Collects mistakes while the rest is still looked at.
-#[derive(Default)]
-pub(super) struct Mistakes(pub(super) Vec<String>);
-
-impl Mistakes {
-    /// A field of the object; absent and null are the same.
-    fn field<T: DeserializeOwned>(
-        &mut self,
-        object: &mut Map<String, Value>,
-        name: &str,
-    ) -> Option<T> {
-        let value = object.remove(name).filter(|value| !value.is_null())?;
-        serde_json::from_value(value)
-            .inspect_err(|error| self.say(format!("{name}: {error}")))
-            .ok()
-    }
-
-    fn require(&mut self, name: &str, value: Option<usize>) -> usize {
-        match value {
-            Some(0) => self.say(format!("{name} is 0")),
-            Some(value) => return value,
-            None => self.say(format!("{name} is missing")),
-        }
-        1
-    }
-
-    fn say(&mut self, mistake: impl Into<String>) {
-        self.0.push(mistake.into());
-    }
 }

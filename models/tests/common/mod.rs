@@ -43,6 +43,15 @@ impl Golden {
         }
     }
 
+    /// The same sequence for a model in another folder.
+    pub(crate) fn moved(&self, dir: &Path) -> Self {
+        Self {
+            dir: dir.into(),
+            tokens: self.tokens.clone(),
+            logits: self.logits.clone(),
+        }
+    }
+
     pub(crate) fn read(&self, file: &str) -> Vec<u8> {
         std::fs::read(self.dir.join(file)).unwrap()
     }
