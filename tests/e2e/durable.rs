@@ -59,7 +59,7 @@ async fn kill_9_while_serving_loses_nothing() {
             &key,
             &Question {
                 text: "What is my account number?",
-                seed: 1,
+                seed: 2,
             },
             false,
         )

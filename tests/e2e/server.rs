@@ -65,7 +65,12 @@ impl Server {
             .client
             .request(method, format!("{}{path}", self.url))
             .bearer_auth(key);
-        let answer = request.body(body).send().await.unwrap();
+        let kind = match path {
+            "/v1/rulesets" => "application/yaml",
+            _ => "application/json",
+        };
+        let request = request.header("Content-Type", kind).body(body);
+        let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         (
             status,
@@ -105,11 +110,7 @@ impl Server {
             "stream": stream,
         });
         let url = format!("{}/v1/chat/completions", self.url);
-        let request = self
-            .client
-            .post(url)
-            .bearer_auth(key)
-            .body(body.to_string());
+        let request = self.client.post(url).bearer_auth(key).json(&body);
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         let answer = answer.text().await.unwrap();

@@ -148,13 +148,16 @@ impl Outbox {
                 Err(_) => return Flushed::Closed,
             }
         }
-        match self.end.take().map(|end| self.events.try_send(end)) {
-            None | Some(Ok(())) => Flushed::Empty,
-            Some(Err(TrySendError::Full(end))) => {
+        let Some(end) = self.end.take() else {
+            return Flushed::Empty;
+        };
+        match self.events.try_send(end) {
+            Ok(()) => Flushed::Empty,
+            Err(TrySendError::Full(end)) => {
                 self.end = Some(end);
                 Flushed::Full
             }
-            Some(Err(TrySendError::Closed(_))) => Flushed::Closed,
+            Err(TrySendError::Closed(_)) => Flushed::Closed,
         }
     }
 }

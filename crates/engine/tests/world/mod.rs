@@ -380,7 +380,7 @@ impl Call {
                 self.over = true;
             }
             Reader::Slow { every } => {
-                if age % every == 0 {
+                if age.is_multiple_of(every) {
                     self.read(1);
                 }
             }
