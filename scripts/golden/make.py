@@ -40,6 +40,13 @@ LLAMA3_ROPE = dict(
 FAMILIES = {
     "llama2": lambda: transformers.LlamaConfig(**{**SHAPE, "num_key_value_heads": 4}),
     "llama3": lambda: transformers.LlamaConfig(**SHAPE, rope_parameters=LLAMA3_ROPE, tie_word_embeddings=True),
+    # Seldom used, all at once: a bias everywhere, and positions divided by a factor.
+    "llama-bias": lambda: transformers.LlamaConfig(
+        **SHAPE,
+        attention_bias=True,
+        mlp_bias=True,
+        rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=10_000.0),
+    ),
     # A window shorter than the sequence, so that it matters.
     "mistral": lambda: transformers.MistralConfig(**SHAPE, head_dim=16, sliding_window=24),
     "mixtral": lambda: transformers.MixtralConfig(

@@ -6,7 +6,15 @@ use candle_core::{Device, Tensor};
 use portcullis_models::{BLOCK_TOKENS, Batch, Decoder, KvCache, LoadOptions, SequenceSpan};
 
 /// The folders below `tests/golden`.
-pub(crate) const FAMILIES: [&str; 6] = ["llama2", "llama3", "mistral", "mixtral", "qwen2", "qwen3"];
+pub(crate) const FAMILIES: [&str; 7] = [
+    "llama2",
+    "llama3",
+    "llama-bias",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+];
 
 /// A tiny checkpoint and what transformers computes with it.
 pub(crate) struct Golden {
