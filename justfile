@@ -29,3 +29,7 @@ sim SCENARIOS="200000":
 # The gate's property tests, longer than in the tests.
 gate-proof CASES="1000000":
     PROPTEST_CASES={{CASES}} cargo test --release -p portcullis-gate
+
+# Measurements to judge a change by: medians, printed in pairs.
+bench:
+    cargo bench -p portcullis-benches

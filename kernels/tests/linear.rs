@@ -89,37 +89,3 @@ fn refuses_what_does_not_fit() {
         .to_string();
     assert!(error.contains("x is F32, the weight BF16"), "{error}");
 }
-
-/// `cargo test --release -p portcullis-kernels --test linear -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: prints times beside candle's product"]
-#[expect(clippy::disallowed_methods, reason = "a measurement")]
-fn beside_candle() {
-    for (m, n, k) in [
-        (1, 2048, 2048),
-        (4, 2048, 2048),
-        (16, 2048, 2048),
-        (64, 2048, 2048),
-        (512, 2048, 2048),
-        (1, 512, 192),
-        (32, 512, 192),
-    ] {
-        for dtype in [DType::F32, DType::BF16] {
-            let (x, w) = (tensor(m, k, 1, dtype), tensor(n, k, 2, dtype));
-            let time = |f: &dyn Fn() -> Tensor| {
-                let mut times: Vec<f64> = (0..9)
-                    .map(|_| {
-                        let began = std::time::Instant::now();
-                        std::hint::black_box(f());
-                        began.elapsed().as_secs_f64() * 1e3
-                    })
-                    .collect();
-                times.sort_by(f64::total_cmp);
-                times[4]
-            };
-            let ours = time(&|| linear(&x, &w).unwrap());
-            let candle = time(&|| x.matmul(&w.t().unwrap()).unwrap());
-            println!("{m:4} x {n} x {k} {dtype:?}: {ours:.3} ms, candle {candle:.3} ms");
-        }
-    }
-}

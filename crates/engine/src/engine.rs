@@ -235,7 +235,7 @@ impl<R: ModelRunner> Engine<R> {
         let id = row.sequence;
         let sample = match sample {
             Ok(sample) => sample,
-            Err(error) => return self.fail_row(row, &error),
+            Err(error) => return self.fail_row(row, &error.to_string()),
         };
         let advanced = self.scheduler.advance(row, Some(sample.token));
         // Cancelled while it was computed.
@@ -272,13 +272,14 @@ impl<R: ModelRunner> Engine<R> {
         }
     }
 
-    fn fail_row(&mut self, row: &Row, error: &DrawError) {
+    /// Ends the sequence of a row, unless it was rolled back or ended since.
+    fn fail_row(&mut self, row: &Row, message: &str) {
         if self
             .scheduler
             .sequence(row.sequence)
             .is_some_and(|s| s.epoch() == row.epoch)
         {
-            self.end(row.sequence, failed(error.to_string()));
+            self.end(row.sequence, failed(message.to_owned()));
         }
     }
 
@@ -289,9 +290,7 @@ impl<R: ModelRunner> Engine<R> {
             "a step failed; its calls end with an error"
         );
         for row in &plan.rows {
-            if self.generations.contains_key(&row.sequence) {
-                self.end(row.sequence, failed(message.to_owned()));
-            }
+            self.fail_row(row, message);
         }
     }
 

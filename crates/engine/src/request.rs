@@ -10,6 +10,8 @@ use thiserror::Error;
 pub(crate) const STOP_STRINGS_MAX: usize = 16;
 /// Bytes of one stop string, at most: it bounds what is held back for it.
 pub(crate) const STOP_STRING_BYTES_MAX: usize = 256;
+/// Entries of `stop_token_ids`, at most: each is looked at for every token.
+pub(crate) const STOP_TOKEN_IDS_MAX: usize = 256;
 /// Entries of `logit_bias`, at most.
 pub(crate) const LOGIT_BIAS_MAX: usize = 1024;
 /// `top_logprobs`, at most.
@@ -200,6 +202,10 @@ fn check_stop(stop: &StopParams, max_tokens: usize) -> Result<(), InvalidRequest
             format!("holds more than {STOP_STRINGS_MAX} strings"),
         ));
     }
+    if stop.token_ids.len() > STOP_TOKEN_IDS_MAX {
+        let bound = format!("holds more than {STOP_TOKEN_IDS_MAX} tokens");
+        return Err(out_of_range("stop_token_ids", bound));
+    }
     for string in &stop.strings {
         if string.is_empty() || string.len() > STOP_STRING_BYTES_MAX {
             let bound = format!("each string must have 1 to {STOP_STRING_BYTES_MAX} bytes");
@@ -256,7 +262,7 @@ pub enum InvalidRequest {
     /// Prompt and `max_tokens` together are too long.
     #[error(
         "This model's maximum context length is {max} tokens. However, you requested {} tokens \
-         ({prompt} in the messages, {asked} in the completion).", prompt + asked
+         ({prompt} in the messages, {asked} in the completion).", prompt.saturating_add(*asked)
     )]
     CompletionOverflow {
         /// Context length of the model.

@@ -74,10 +74,11 @@ impl ModelRunner for CandleRunner {
 
     fn collect(&mut self, ticket: Ticket) -> Result<StepOutput, RunnerError> {
         debug_assert_eq!(ticket.0, self.tickets, "steps are collected in order");
-        let died = |_| RunnerError {
-            message: "the model's thread has died; restart the server".into(),
-        };
-        self.results.recv().map_err(died)?
+        // A panic on the model's thread is a bug, and nothing can be computed any more: the engine
+        // ends with it, so that health says so.
+        self.results
+            .recv()
+            .expect("the model's thread lives as long as the runner; see the panic above")
     }
 }
 

@@ -25,10 +25,11 @@ struct Candidate {
 /// The logits hold NaN or nothing finite, or bias and mask leave nothing.
 pub fn sample(logits: &[f32], draw: &Draw) -> Result<Sample, DrawError> {
     let model = Distribution::of(logits)?;
-    let adjusted = adjust(logits, draw);
+    let mut adjusted = adjust(logits, draw);
     let (token, drawn_logprob) = if draw.params.is_greedy() {
         greedy(&adjusted, draw)?
     } else {
+        ban(&mut adjusted, draw);
         random(&adjusted, draw)?
     };
     Ok(Sample {
@@ -77,13 +78,18 @@ impl Distribution {
     }
 }
 
-/// Logits after bias, penalties and bans.
+/// Logits after bias and penalties.
 fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     let mut adjusted = logits.to_vec();
     for &(token, bias) in &draw.params.logit_bias {
         adjusted[token as usize] += bias;
     }
     penalise(&mut adjusted, draw);
+    adjusted
+}
+
+/// Takes out what is banned, before truncation, so that truncation leaves something.
+fn ban(adjusted: &mut [f32], draw: &Draw) {
     for (token, _) in draw
         .mask
         .exclusions
@@ -92,7 +98,6 @@ fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     {
         adjusted[*token as usize] = f32::NEG_INFINITY;
     }
-    adjusted
 }
 
 /// Source: Keskar et al., arXiv:1909.05858 (repetition); the OpenAI API reference (the others).
@@ -127,8 +132,8 @@ fn penalise(logits: &mut [f32], draw: &Draw) {
     }
 }
 
-/// The likeliest token, ties to the lowest id. Its log-probability is that before the weights of
-/// the mask, so that a gate can add up what it has refused.
+/// The likeliest token, ties to the lowest id. Its log-probability is that before the mask, bans
+/// included, so that a gate can add up what it has refused.
 fn greedy(adjusted: &[f32], draw: &Draw) -> Result<(TokenId, f32), DrawError> {
     let distribution = Distribution::of(adjusted).map_err(|_| DrawError::NothingLeft)?;
     let all = adjusted.iter().enumerate();
@@ -165,7 +170,7 @@ fn random(adjusted: &[f32], draw: &Draw) -> Result<(TokenId, f32), DrawError> {
     Ok((chosen.token, chosen.logit - log_sum))
 }
 
-/// The mask's weight of a token, as a logarithm; bans have been applied before.
+/// The mask's weight of a token, as a logarithm; minus infinity for a ban.
 fn weight(draw: &Draw, token: TokenId) -> f32 {
     let exclusions = &draw.mask.exclusions;
     match exclusions.binary_search_by_key(&token, |(t, _)| *t) {

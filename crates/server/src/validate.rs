@@ -1,7 +1,7 @@
 //! From the wire to [`GenerateRequest`]: the only way, and where every limit is checked.
 
 use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::Gate;
+use portcullis_gate::{Gate, Mode};
 use portcullis_text::{Message, RenderOptions, Role};
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 use serde_json::Value;
@@ -121,6 +121,7 @@ impl Draft {
         logprobs: Option<u8>,
         max_tokens: Option<usize>,
     ) -> Result<Self, ApiError> {
+        check_logprobs(logprobs, &origin.gate)?;
         let sampling = sampling(app, &fields, logprobs.unwrap_or(0))?;
         let stop = stop(app, &fields);
         let logprobs = logprobs.is_some();
@@ -290,6 +291,23 @@ fn check_prompt_count(app: &App, prompt: &Prompt, choices: u32) -> Result<(), Ap
             format!("holds {prompts} prompts; with n = {choices} it may hold {max}"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Log-probabilities name tokens that no rule has judged: alternatives, and tokens whose text a stop
+/// string cut off. Under an enforced rule set nothing unjudged leaves.
+fn check_logprobs(logprobs: Option<u8>, gate: &Gate) -> Result<(), ApiError> {
+    let enforced = gate.sets().iter().find(|set| set.mode() == Mode::Enforce);
+    match enforced.filter(|_| logprobs.is_some()) {
+        Some(set) => Err(ApiError::invalid(
+            "logprobs",
+            format!(
+                "is not answered while a rule set is enforced ({}): log-probabilities would tell \
+                 of text that it has not judged",
+                set.name()
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

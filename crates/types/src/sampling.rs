@@ -29,9 +29,9 @@ pub struct SamplingParams {
 }
 
 impl SamplingParams {
-    /// Whether draws repeat themselves on the same logits.
+    /// Whether draws repeat themselves on the same logits: only the likeliest token is left.
     pub fn is_greedy(&self) -> bool {
-        self.temperature == 0.0
+        self.temperature == 0.0 || self.top_k == Some(1)
     }
 
     /// Whether the draw depends on tokens that came before.

@@ -135,6 +135,19 @@ fn a_greedy_log_probability_is_that_before_the_mask() {
     assert!((sample.drawn_logprob - 0.3f32.ln()).abs() < 1e-6);
 }
 
+/// Else what has been refused before would make what is refused next look likelier than it is.
+#[test]
+fn a_greedy_log_probability_is_that_before_bans_too() {
+    let mut greedy = draw(SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    });
+    greedy.mask.exclusions = vec![(3, f32::NEG_INFINITY)];
+    let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
+    assert_eq!(sample.token, 2);
+    assert!((sample.drawn_logprob - 0.3f32.ln()).abs() < 1e-6);
+}
+
 #[test]
 fn penalties_lower_what_was_said() {
     let params = SamplingParams {

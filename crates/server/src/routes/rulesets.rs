@@ -108,9 +108,11 @@ pub(super) async fn bind(
     let name = ruleset_name(&name)?;
     let fields: TargetFields = wire::parse(&body::json(&app, request).await?)?;
     let version = fields.version;
+    let target = target(fields)?;
+    check_served(&app, &target)?;
     let binding = app
         .store
-        .bind(&name, version, &target(fields)?, (app.wall)())
+        .bind(&name, version, &target, (app.wall)())
         .await?;
     Ok((StatusCode::CREATED, Json(binding.into())))
 }
@@ -128,6 +130,18 @@ pub(super) async fn unbind(
         .unbind(&ruleset_name(&name)?, &target(fields)?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A set bound to a name that nobody serves would hold for nothing, and seem to hold.
+fn check_served(app: &App, target: &BindingTarget) -> Result<(), ApiError> {
+    match target {
+        BindingTarget::Deployment(name) if *name != app.model.deployment => {
+            let served = &app.model.deployment;
+            let message = format!("there is no deployment `{name}`; this server serves `{served}`");
+            Err(ApiError::not_found(message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn ruleset_name(name: &str) -> Result<RuleSetName, ApiError> {
