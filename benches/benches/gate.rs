@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use portcullis_benches::median_time;
-use portcullis_gate::{Checkpoint, Gate, Quota, RuleSet, RuleSetErrors};
+use portcullis_gate::{Checkpoint, End, Gate, Quota, RuleSet, RuleSetErrors};
 use portcullis_types::Sample;
 
 /// Tokens of one run.
@@ -39,7 +39,7 @@ fn per_token_ns(gate: &Gate) -> f64 {
             state.check(Checkpoint {
                 sample: sample(),
                 text,
-                end: index + 1 == TOKENS,
+                end: (index + 1 == TOKENS).then_some(End::Natural),
             });
         }
         state
@@ -54,6 +54,7 @@ fn sample() -> Sample {
         drawn_logprob: -1.0,
         entropy: 1.0,
         top: Vec::new(),
+        masses: Vec::new(),
     }
 }
 

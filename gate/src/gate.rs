@@ -2,46 +2,55 @@
 
 use std::sync::Arc;
 
-use crate::{GateState, RuleSet};
+use crate::{Action, GateState, Mode, Quota, RuleSet};
 
 /// The rule sets that hold for one call, all together.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    sets: Arc<[Arc<RuleSet>]>,
+    sets: Arc<[BoundSet]>,
     quota: Quota,
 }
 
-/// How much resampling one sequence may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// Roll-backs.
-    pub attempts_max: u32,
-    /// Tokens generated and thrown away.
-    pub discarded_tokens_max: u32,
+/// A rule set as it holds for a call.
+#[derive(Clone, Debug)]
+pub struct BoundSet {
+    set: Arc<RuleSet>,
+    observed: bool,
 }
 
 impl Gate {
     /// No rules: the plain server. Text passes straight through.
     pub fn open() -> Gate {
-        Gate::new(Vec::new(), Quota::NONE)
+        Gate::new(Vec::<BoundSet>::new(), Quota::NONE)
     }
 
     /// All of `sets` hold; where several act at one place, the strongest action does.
-    pub fn new(sets: Vec<Arc<RuleSet>>, quota: Quota) -> Gate {
+    pub fn new(sets: impl IntoIterator<Item = impl Into<BoundSet>>, quota: Quota) -> Gate {
         Gate {
-            sets: sets.into(),
+            sets: sets.into_iter().map(Into::into).collect(),
             quota,
         }
     }
 
     /// The rule sets.
-    pub fn sets(&self) -> &[Arc<RuleSet>] {
+    pub fn sets(&self) -> &[BoundSet] {
         &self.sets
+    }
+
+    /// Whether some set acts and does not only watch.
+    pub fn is_enforced(&self) -> bool {
+        self.sets.iter().any(|set| set.mode() == Mode::Enforce)
     }
 
     /// What one sequence may cost in resampling.
     pub fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// The same sets with another quota.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Gate {
+        Gate { quota, ..self }
     }
 
     /// Begins a sequence. `greedy`: draws repeat themselves, so that a retry must exclude what was
@@ -51,19 +60,47 @@ impl Gate {
     }
 }
 
-impl Quota {
-    /// No resampling: every `resample` rule goes to its `then` at once.
-    pub const NONE: Quota = Quota {
-        attempts_max: 0,
-        discarded_tokens_max: 0,
-    };
+impl BoundSet {
+    /// `set` only watches, whatever its file says: a candidate beside what is in force.
+    pub fn observed(set: Arc<RuleSet>) -> Self {
+        Self {
+            set,
+            observed: true,
+        }
+    }
+
+    /// The set itself.
+    pub fn set(&self) -> &Arc<RuleSet> {
+        &self.set
+    }
+
+    /// Whether it acts for this call or only watches.
+    pub fn mode(&self) -> Mode {
+        match self.observed {
+            true => Mode::Observe,
+            false => self.set.mode(),
+        }
+    }
+
+    /// What rule `index` does for this call.
+    pub(crate) fn action(&self, index: usize) -> Action {
+        match self.observed {
+            true => Action::Observe,
+            false => self.set.definition().action(index),
+        }
+    }
+
+    /// Whether text may wait for it.
+    pub(crate) fn holds(&self) -> bool {
+        !self.observed && self.set.holds()
+    }
 }
 
-impl Default for Quota {
-    fn default() -> Self {
+impl From<Arc<RuleSet>> for BoundSet {
+    fn from(set: Arc<RuleSet>) -> Self {
         Self {
-            attempts_max: 32,
-            discarded_tokens_max: 1_024,
+            set,
+            observed: false,
         }
     }
 }

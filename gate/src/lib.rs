@@ -7,29 +7,41 @@
 //!
 //! Pure: no clock, no randomness, no I/O. The same tokens get the same verdicts.
 //!
-//! Where to read on: `state` is one sequence, `scan` finds matches as text arrives, `view` folds
-//! text so that a match cannot be hidden, `ruleset` reads files.
+//! Where to read on: `state` is one sequence, `scan` finds matches as text arrives, `judge` has the
+//! rules that are no patterns, `view` folds text so that a match cannot be hidden, `input` looks at
+//! the prompt, `kind` is what a rule can look for, `ruleset` reads files.
 
 mod admitted;
 mod diagnostic;
 mod gate;
+mod input;
+mod judge;
+mod kind;
 pub mod limits;
+mod quota;
 mod redact;
 mod report;
 mod retry;
 mod ruleset;
 mod scan;
 mod state;
+mod stop;
 mod tail;
 mod verdict;
 mod view;
 
 pub use admitted::Admitted;
-pub use gate::{Gate, Quota};
+pub use gate::{BoundSet, Gate};
+pub use input::{AdmittedInput, RefusedInput};
+pub use kind::{
+    Checksum, GrammarSource, InjectionList, Kind, Languages, LengthLimits, LogitLimits, MassLimit,
+    PersonalData,
+};
+pub use quota::Quota;
 pub use report::{Finding, GateReport};
 pub use ruleset::{
-    Action, CheckpointConfig, Diagnostic, Kind, Mode, Normalise, OnGateError, ResampleConfig, Rule,
-    RuleSet, RuleSetErrors, Scope, Then,
+    Action, CheckpointConfig, Diagnostic, Mode, Normalise, OnGateError, ResampleConfig, Rule,
+    RuleSet, RuleSetErrors, Scope, Side, Then,
 };
 pub use state::GateState;
-pub use verdict::{Cause, Checkpoint, Refusal, Verdict};
+pub use verdict::{Cause, Checkpoint, End, Refusal, Verdict};

@@ -3,7 +3,7 @@
 /// Bytes of a rule-set file.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Nesting of a rule-set file.
-pub const NESTING_MAX: usize = 8;
+pub const NESTING_MAX: usize = 32;
 /// Values in a rule-set file.
 pub const NODES_MAX: usize = 50_000;
 /// Mistakes reported for one file; a note says when there are more.
@@ -44,3 +44,11 @@ pub const ATTEMPTS_MAX: u32 = 64;
 pub const HOLD_TOKENS_MAX: usize = 4_096;
 /// Findings kept in a report.
 pub const FINDINGS_MAX: usize = 64;
+/// Bytes of the source of a grammar or JSON schema.
+pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
+/// Languages that a rule allows.
+pub const LANGUAGES_MAX: usize = 64;
+/// Tokens of the window of a `logits` rule.
+pub const WINDOW_TOKENS_MAX: usize = 1_024;
+/// Tokens or phrases whose probability one rule watches.
+pub const WATCHED_TEXTS_MAX: usize = 64;

@@ -30,6 +30,27 @@ impl Redactor {
         self.covered_from <= start && released <= self.covered.end
     }
 
+    /// Whether part of `bytes` is to be replaced.
+    pub(crate) fn touches(&self, bytes: &Range<usize>) -> bool {
+        let overlaps = |from: usize, to: usize| from < bytes.end && bytes.start < to;
+        let mut spans = self.spans.iter();
+        overlaps(self.covered.start, self.covered.end)
+            || spans.any(|span| overlaps(span.start, span.end))
+    }
+
+    /// Whether all of `bytes` is to be replaced.
+    pub(crate) fn replaces(&self, bytes: &Range<usize>) -> bool {
+        let mut at = bytes.start.max(self.covered.end.min(bytes.end));
+        while at < bytes.end {
+            let over = self.spans.iter().filter(|span| span.start <= at);
+            match over.map(|span| span.end).max().filter(|end| *end > at) {
+                Some(end) => at = end,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// A match of the rule at `order` is to be replaced.
     pub(crate) fn add(
         &mut self,
@@ -108,6 +129,22 @@ impl Redactor {
             self.covered_from = stretch.start;
         }
         self.covered = stretch;
+    }
+}
+
+/// Source: RFC 8259, section 7.
+pub(crate) fn escape_json(text: &str, out: &mut String) {
+    use std::fmt::Write;
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            control if control.is_control() => {
+                write!(out, "\\u{:04x}", u32::from(control)).unwrap_or_default();
+            }
+            other => out.push(other),
+        }
     }
 }
 

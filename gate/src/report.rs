@@ -16,7 +16,9 @@ pub struct Finding {
     /// What was done about it: the action of the rule, `then` after the last attempt, and
     /// [`Action::Observe`] for every rule of a set in mode `observe`.
     pub action: Action,
-    /// First byte of the match in the completion as the model wrote it.
+    /// Which text of the prompt it was found in, from 0; `None` for the completion.
+    pub input: Option<usize>,
+    /// First byte of the match in that text, or in the completion as the model wrote it.
     pub start: usize,
     /// First byte after the match.
     pub end: usize,
@@ -33,6 +35,8 @@ pub struct GateReport {
     pub attempts: u32,
     /// Tokens that were generated and thrown away.
     pub discarded_tokens: u64,
+    /// Tokens at a cut-off end that were not released because they could have become a match.
+    pub withheld_tokens: u64,
     /// Whether a roll-back was followed by a changed distribution (a mask), not only a new draw.
     pub sampling_modified: bool,
     /// Errors of the gate itself that were let pass because a set says `on_gate_error: flag`.

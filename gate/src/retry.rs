@@ -135,6 +135,7 @@ mod tests {
             drawn_logprob: probability.ln(),
             entropy: 0.0,
             top: Vec::new(),
+            masses: Vec::new(),
         }
     }
 

@@ -1,6 +1,10 @@
 //! What the model has written and the gate has not released.
 
+use std::ops::Range;
+
 use portcullis_types::{Sample, TokenId};
+
+use crate::state::history::Counts;
 
 /// Unreleased tokens and their text.
 #[derive(Debug, Default)]
@@ -9,6 +13,8 @@ pub(crate) struct Tail {
     /// Where `text` begins in the completion, in bytes.
     start: usize,
     tokens: Vec<Token>,
+    /// What was counted before it.
+    counts: Counts,
 }
 
 #[derive(Debug)]
@@ -16,6 +22,8 @@ struct Token {
     sample: Sample,
     /// First byte after it in the completion.
     end: usize,
+    /// What is counted up to and with it; stays zero where nobody asks.
+    counts: Counts,
 }
 
 /// Tokens that leave the tail.
@@ -27,10 +35,70 @@ pub(crate) struct Taken<'a> {
 }
 
 impl Tail {
-    pub(crate) fn push(&mut self, sample: Sample, text: &str) {
+    /// Adds a token; `count` says whether anybody asks for counts.
+    pub(crate) fn push(&mut self, sample: Sample, text: &str, count: bool) {
+        let mut counts = self.counts_before(self.tokens.len());
+        if count {
+            counts.push_token(text);
+        }
         self.text.push_str(text);
         let end = self.end();
-        self.tokens.push(Token { sample, end });
+        self.tokens.push(Token {
+            sample,
+            end,
+            counts,
+        });
+    }
+
+    /// What was counted before token `index`.
+    pub(crate) fn counts_before(&self, index: usize) -> Counts {
+        match index.checked_sub(1) {
+            Some(before) => self.tokens[before].counts,
+            None => self.counts,
+        }
+    }
+
+    /// The bytes of token `index` in the completion.
+    pub(crate) fn bytes_of(&self, index: usize) -> Range<usize> {
+        let start = index.checked_sub(1);
+        start.map_or(self.start, |before| self.tokens[before].end)..self.tokens[index].end
+    }
+
+    /// The text of token `index`.
+    pub(crate) fn text_of(&self, index: usize) -> &str {
+        let bytes = self.bytes_of(index);
+        &self.text[bytes.start - self.start..bytes.end - self.start]
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first byte at or after `byte` where a character begins.
+    pub(crate) fn boundary_at_or_after(&self, byte: usize) -> usize {
+        let mut at = byte.clamp(self.start, self.end());
+        while !self.text.is_char_boundary(at - self.start) {
+            at += 1;
+        }
+        at
+    }
+
+    /// Where the character after that at `byte` begins.
+    pub(crate) fn next_boundary(&self, byte: usize) -> usize {
+        self.boundary_at_or_after(byte + 1)
+    }
+
+    /// Cuts the text off at `stop.start`; tokens that begin behind `stop` go altogether. Says how
+    /// many went.
+    pub(crate) fn cut(&mut self, stop: &Range<usize>) -> usize {
+        let all = self.tokens.len();
+        let keep = self.tokens.partition_point(|token| token.end < stop.end) + 1;
+        self.tokens.truncate(keep);
+        for token in &mut self.tokens {
+            token.end = token.end.min(stop.start);
+        }
+        self.text.truncate(stop.start - self.start);
+        all - self.tokens.len()
     }
 
     /// First byte that is not released.
@@ -97,7 +165,8 @@ impl Tail {
         let len = self.first(count).text.len();
         let mut at = self.start;
         let mut samples = Vec::with_capacity(count);
-        for Token { sample, end } in self.tokens.drain(..count) {
+        self.counts = self.counts_before(count);
+        for Token { sample, end, .. } in self.tokens.drain(..count) {
             if keep(at, end) {
                 samples.push(sample);
             }

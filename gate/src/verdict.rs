@@ -11,11 +11,20 @@ use crate::Admitted;
 pub struct Checkpoint<'a> {
     /// The token that was drawn.
     pub sample: Sample,
-    /// The text it added: whole characters, so that it may be empty (half a character, or text
-    /// that waits for a stop string). A stop string is cut off before it gets here.
+    /// The text it added: whole characters, so that it may be empty (half a character).
     pub text: &'a str,
-    /// Nothing follows: what is held must be let go or refused now.
-    pub end: bool,
+    /// Set when nothing follows: what is held must be let go or refused now.
+    pub end: Option<End>,
+}
+
+/// How a completion comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The model ended it.
+    Natural,
+    /// It was cut off, for no token is left. What could have become a match is not released then,
+    /// or a caller could read it by choosing the place of the cut.
+    Cut,
 }
 
 /// What becomes of the completion.
@@ -23,6 +32,8 @@ pub struct Checkpoint<'a> {
 pub enum Verdict {
     /// Go on; this much more may be released (perhaps nothing yet).
     Continue(Admitted),
+    /// A stop string was met: the completion ends here, and this is the last of it.
+    Stopped(Admitted),
     /// What is not released is refused: keep the first tokens of the completion and draw again.
     Resample {
         /// How many tokens of the completion stay: exactly those released so far.
@@ -54,6 +65,11 @@ pub struct Refusal {
 pub enum Cause {
     /// A rule with `action: reject` matched.
     Matched,
+    /// A rule on the prompt matched.
+    Input {
+        /// Which text of the prompt, from 0.
+        index: usize,
+    },
     /// A rule with `action: resample` matched on every attempt, and its `then` is `reject`.
     AttemptsUsedUp {
         /// How many attempts were made at this place.
@@ -90,6 +106,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Matched => write!(f, "the text is not admissible"),
+            Self::Input { index } => {
+                write!(f, "text {} of the prompt is not admissible", index + 1)
+            }
             Self::AttemptsUsedUp { attempts } => {
                 write!(f, "no admissible continuation in {attempts} attempts")
             }

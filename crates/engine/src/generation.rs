@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_gate::{Checkpoint, GateState, Verdict};
-use portcullis_text::{Detokenizer, StopMatcher, Tokenizer};
+use portcullis_gate::{Admitted, Checkpoint, End as GateEnd, GateState, Verdict};
+use portcullis_text::{Detokenizer, Tokenizer};
 use portcullis_types::{
-    FinishReason, History, Sample, SamplingParams, StopParams, TokenId, TokenMask, Usage,
-    derive_choice_seed,
+    FinishReason, History, Sample, SamplingParams, TokenId, TokenMask, Usage, derive_choice_seed,
 };
 
 use crate::clock::Clock;
@@ -20,7 +19,7 @@ use crate::runner::Draw;
 pub(crate) struct Generation {
     request: Arc<GenerateRequest>,
     params: Arc<SamplingParams>,
-    text: TextPipeline,
+    text: Detokenizer,
     gate: GateState,
     outbox: Outbox,
     /// Completion tokens that the gate has seen and not refused.
@@ -75,9 +74,10 @@ impl Generation {
             seed,
             ..request.sampling.clone()
         });
+        let gate = request.gate.begin(params.is_greedy());
         Self {
-            text: TextPipeline::new(tokenizer, &request.stop),
-            gate: request.gate.begin(params.is_greedy()),
+            text: tokenizer.detokenizer(),
+            gate: gate.stopping_at(&request.stop.strings, request.stop.min_tokens),
             usage: Usage {
                 prompt_tokens: request.prompt.len() as u64,
                 ..Usage::default()
@@ -143,6 +143,7 @@ impl Generation {
             position: position as u64,
             attempt,
             mask,
+            watch: Arc::default(),
             history,
         }
     }
@@ -173,42 +174,68 @@ impl Generation {
 
     /// Takes a token through text and gate, and releases what may leave.
     pub(crate) fn accept(&mut self, drawn: Drawn, clock: &dyn Clock) -> Outcome {
-        let (text, end) = self.text.advance(drawn.sample.token, drawn.end);
+        let text = self.text_of(drawn.sample.token, drawn.end);
         let began = clock.now();
         let verdict = self.gate.check(Checkpoint {
             sample: drawn.sample,
             text: &text,
-            end: end.is_some(),
+            end: drawn.end.map(|reason| match reason {
+                FinishReason::Length => GateEnd::Cut,
+                FinishReason::Stop | FinishReason::ContentFilter => GateEnd::Natural,
+            }),
         });
         let now = clock.now();
         self.timings.gate += now.saturating_sub(began);
         self.kept += 1;
         match verdict {
             Verdict::Continue(admitted) => {
-                if !admitted.is_empty() {
-                    self.released += admitted.num_tokens();
-                    let elapsed = now.saturating_sub(self.submitted);
-                    self.timings.first_release.get_or_insert(elapsed);
-                    self.outbox.release(admitted);
-                }
-                end.map_or(Outcome::Continues, |reason| {
-                    Outcome::Ended(End::Finished(reason))
+                self.release(admitted, now);
+                drawn.end.map_or(Outcome::Continues, |reason| {
+                    self.ended(End::Finished(reason))
                 })
             }
-            Verdict::Resample { keep_tokens } => Outcome::RolledBack { keep_tokens },
-            Verdict::Reject(refusal) => {
-                self.discard_from(self.released);
-                Outcome::Ended(End::Refused(refusal))
+            Verdict::Stopped(admitted) => {
+                self.release(admitted, now);
+                self.ended(End::Finished(FinishReason::Stop))
             }
+            Verdict::Resample { keep_tokens } => Outcome::RolledBack { keep_tokens },
+            Verdict::Reject(refusal) => self.ended(End::Refused(refusal)),
         }
+    }
+
+    /// The text that `token` adds. An end token says that the answer is over; it is not part of it.
+    fn text_of(&mut self, token: TokenId, end: Option<FinishReason>) -> String {
+        let mut text = match end {
+            Some(FinishReason::Stop) => String::new(),
+            _ => self.text.push(token),
+        };
+        if end.is_some() {
+            text.push_str(&self.text.finish());
+        }
+        text
+    }
+
+    fn release(&mut self, admitted: Admitted, now: Duration) {
+        if !admitted.is_empty() {
+            self.released += admitted.num_tokens();
+            let elapsed = now.saturating_sub(self.submitted);
+            self.timings.first_release.get_or_insert(elapsed);
+            self.outbox.release(admitted);
+        }
+    }
+
+    /// What was not released by now never will be.
+    fn ended(&mut self, end: End) -> Outcome {
+        self.discard_from(self.released);
+        Outcome::Ended(end)
     }
 
     /// Goes back to `completion`, the tokens that stay: the text is made anew from them, so that
     /// text and tokens cannot get out of step.
     pub(crate) fn rewind(&mut self, completion: &[TokenId], tokenizer: &Tokenizer) {
-        self.text = TextPipeline::new(tokenizer, &self.request.stop);
+        self.text = tokenizer.detokenizer();
         for &token in completion {
-            self.text.advance(token, None);
+            self.text.push(token);
         }
         self.discard_from(completion.len());
     }
@@ -254,55 +281,4 @@ fn ban(mask: &mut TokenMask, tokens: &[TokenId]) {
         .sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     // The first of a token's entries is the stronger one.
     mask.exclusions.dedup_by_key(|(token, _)| *token);
-}
-
-/// Tokens to text, and text to the end: detokenizer, then stop strings.
-///
-/// Stop strings come before the gate, so that the gate judges exactly what could be released.
-struct TextPipeline {
-    detokenizer: Detokenizer,
-    stop: StopMatcher,
-    tokens_before_stop: usize,
-}
-
-impl TextPipeline {
-    fn new(tokenizer: &Tokenizer, stop: &StopParams) -> Self {
-        Self {
-            detokenizer: tokenizer.detokenizer(),
-            stop: StopMatcher::new(stop.strings.clone()),
-            tokens_before_stop: stop.min_tokens,
-        }
-    }
-
-    /// The text that `token` adds, and whether the completion ends with it.
-    fn advance(
-        &mut self,
-        token: TokenId,
-        end: Option<FinishReason>,
-    ) -> (String, Option<FinishReason>) {
-        // An end token says that the answer is over; it is not part of the answer.
-        let piece = match end {
-            Some(FinishReason::Stop) => String::new(),
-            _ => self.detokenizer.push(token),
-        };
-        let mut text = piece;
-        if self.tokens_before_stop > 0 {
-            self.tokens_before_stop -= 1;
-        } else {
-            let step = self.stop.push(&text);
-            if step.stopped {
-                return (step.text, Some(FinishReason::Stop));
-            }
-            text = step.text;
-        }
-        if end.is_some() {
-            let last = self.stop.push(&self.detokenizer.finish());
-            text.push_str(&last.text);
-            if last.stopped {
-                return (text, Some(FinishReason::Stop));
-            }
-            text.push_str(&self.stop.finish());
-        }
-        (text, end)
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_scheduler::SchedulerOutput;
-use portcullis_types::{History, Sample, SamplingParams, TokenMask};
+use portcullis_types::{History, Sample, SamplingParams, TokenId, TokenMask};
 use thiserror::Error;
 
 /// Runs the model over the rows of a plan.
@@ -40,6 +40,8 @@ pub struct Draw {
     pub attempt: u32,
     /// What may not be drawn here.
     pub mask: TokenMask,
+    /// Sets of tokens whose probability under the model is asked for: `Sample::masses`.
+    pub watch: Arc<[Box<[TokenId]>]>,
     /// Tokens that came before, if a penalty asks for them.
     pub history: Option<History>,
 }

@@ -158,12 +158,17 @@ pub fn sample(distribution: &[(TokenId, f32)], draw: &Draw) -> Result<Sample, Dr
         .collect();
     top.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
     top.truncate(draw.params.top_logprobs.into());
+    let mass = |watched: &[TokenId]| {
+        let of = distribution.iter().filter(|(t, _)| watched.contains(t));
+        of.map(|(_, p)| p).sum()
+    };
     Ok(Sample {
         token,
         logprob,
         drawn_logprob: logprob,
         entropy,
         top,
+        masses: draw.watch.iter().map(|set| mass(set)).collect(),
     })
 }
 

@@ -38,7 +38,15 @@ pub fn sample(logits: &[f32], draw: &Draw) -> Result<Sample, DrawError> {
         drawn_logprob,
         entropy: model.entropy,
         top: top(logits, &model, draw.params.top_logprobs.into()),
+        masses: masses(logits, &model, &draw.watch),
     })
+}
+
+/// The probability under the model of each set of tokens.
+fn masses(logits: &[f32], model: &Distribution, sets: &[Box<[TokenId]>]) -> Vec<f32> {
+    let probability = |token: &TokenId| f64::from(model.logprob(logits[*token as usize])).exp();
+    let mass = |set: &[TokenId]| set.iter().map(probability).sum::<f64>() as f32;
+    sets.iter().map(|set| mass(set)).collect()
 }
 
 /// What is known of a whole distribution: its normaliser and its entropy.

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use portcullis_gate::{Action, Gate, GateReport, Mode};
+use portcullis_gate::{Action, Finding, Gate, GateReport, Mode, Side};
 use portcullis_types::Usage;
 
 use crate::error::ApiError;
@@ -24,7 +24,7 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
     let shape = Shape::new(app, &call);
     let mut events = Events::submit(app, call.requests)?;
     events.wait_for_release().await?;
-    let totals = Totals::new(&call.gate, call.choices_per_prompt);
+    let totals = Totals::new(&call.gate, call.choices_per_prompt, call.findings);
     if !call.stream {
         return Ok(whole(events, shape, totals).await?.into_response());
     }
@@ -166,36 +166,48 @@ struct Totals {
 }
 
 impl Totals {
-    fn new(gate: &Gate, choices_per_prompt: usize) -> Self {
+    fn new(gate: &Gate, choices_per_prompt: usize, findings: Vec<Finding>) -> Self {
         let enforced = gate.sets().iter().filter(|set| set.mode() == Mode::Enforce);
         let rulesets = enforced.map(|set| RuleSetRef {
-            name: set.name().to_owned(),
-            version: set.version(),
+            name: set.set().name().to_owned(),
+            version: set.set().version(),
             mode: set.mode().as_str(),
         });
-        Self {
+        let mut totals = Self {
             choices_per_prompt,
             prompts: Vec::new(),
             rulesets: rulesets.collect(),
             attempts: 0,
             findings: Vec::new(),
             refused: false,
-        }
+        };
+        totals.add_findings(findings);
+        totals
     }
 
     fn add(&mut self, choice: usize, ending: &Ending, usage: Usage, report: GateReport) {
         self.add_usage(choice / self.choices_per_prompt, usage);
         self.attempts += u64::from(report.attempts);
         self.refused |= matches!(ending, Ending::Refused(_));
-        let acted = report
-            .findings
-            .into_iter()
-            .filter(|finding| finding.action > Action::Observe);
-        self.findings.extend(acted.map(|finding| FindingRef {
-            ruleset: finding.ruleset.to_string(),
-            version: finding.version,
-            rule: finding.rule.to_string(),
-            action: finding.action.as_str(),
+        self.add_findings(report.findings);
+    }
+
+    fn add_findings(&mut self, findings: Vec<Finding>) {
+        let findings = findings.into_iter();
+        let acted = findings.filter(|finding| finding.action > Action::Observe);
+        self.findings.extend(acted.map(|finding| {
+            FindingRef {
+                ruleset: finding.ruleset.to_string(),
+                version: finding.version,
+                rule: finding.rule.to_string(),
+                action: finding.action.as_str(),
+                on: if finding.input.is_some() {
+                    Side::Input
+                } else {
+                    Side::Output
+                }
+                .as_str(),
+            }
         }));
     }
 

@@ -1,7 +1,7 @@
 //! From the wire to [`GenerateRequest`]: the only way, and where every limit is checked.
 
 use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::{Gate, Mode};
+use portcullis_gate::{AdmittedInput, Finding, Gate, Mode};
 use portcullis_text::{Message, RenderOptions, Role};
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) logprobs: bool,
     /// Tokens that end an answer and are no part of it.
     pub(crate) end_tokens: Vec<TokenId>,
+    /// What rules found in the prompt.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// What a request is bound to, and what its body cannot say.
@@ -66,11 +68,14 @@ impl ChatRequest {
         let messages = messages(own.messages)?;
         let limit = own.max_completion_tokens.or(common.max_tokens);
         let draft = Draft::new(app, common, origin, top_logprobs, limit)?;
-        let prompt = on_worker({
-            let app = app.clone();
-            move || encode_chat(&app, &messages)
+        let (app, gate) = (app.clone(), draft.origin.gate.clone());
+        let prompt = on_worker(move || {
+            let (messages, findings) = admit_messages(&gate, messages)?;
+            let tokens = encode_chat(&app, &messages)?;
+            Ok((app, tokens, findings))
         });
-        draft.into_call(app, Endpoint::Chat, vec![prompt.await?])
+        let (app, tokens, findings) = prompt.await?;
+        draft.into_call(&app, Endpoint::Chat, vec![tokens], findings)
     }
 }
 
@@ -92,11 +97,14 @@ impl CompletionRequest {
         check_prompt_count(app, &prompt, common.n.unwrap_or(1))?;
         let limit = Some(common.max_tokens.unwrap_or(DEFAULT_COMPLETION_TOKENS));
         let draft = Draft::new(app, common, origin, own.logprobs, limit)?;
-        let prompts = on_worker({
-            let app = app.clone();
-            move || encode_prompts(&app, prompt)
+        let (app, gate) = (app.clone(), draft.origin.gate.clone());
+        let prompts = on_worker(move || {
+            let (prompt, findings) = admit_prompt(&app, &gate, prompt)?;
+            let tokens = encode_prompts(&app, prompt)?;
+            Ok((app, tokens, findings))
         });
-        draft.into_call(app, Endpoint::Completions, prompts.await?)
+        let (app, tokens, findings) = prompts.await?;
+        draft.into_call(&app, Endpoint::Completions, tokens, findings)
     }
 }
 
@@ -122,6 +130,7 @@ impl Draft {
         max_tokens: Option<usize>,
     ) -> Result<Self, ApiError> {
         check_logprobs(logprobs, &origin.gate)?;
+        check_stop_tokens(&fields, &origin.gate)?;
         let sampling = sampling(app, &fields, logprobs.unwrap_or(0))?;
         let stop = stop(app, &fields);
         let logprobs = logprobs.is_some();
@@ -140,6 +149,7 @@ impl Draft {
         app: &App,
         endpoint: Endpoint,
         prompts: Vec<Vec<TokenId>>,
+        findings: Vec<Finding>,
     ) -> Result<Call, ApiError> {
         let choices = self.fields.n.unwrap_or(1);
         let requests: Result<Vec<_>, _> = prompts
@@ -156,6 +166,7 @@ impl Draft {
             include_usage: options.include_usage.unwrap_or(false),
             logprobs: self.logprobs,
             end_tokens: self.stop.token_ids,
+            findings,
         })
     }
 
@@ -297,18 +308,89 @@ fn check_prompt_count(app: &App, prompt: &Prompt, choices: u32) -> Result<(), Ap
 /// Log-probabilities name tokens that no rule has judged: alternatives, and tokens whose text a stop
 /// string cut off. Under an enforced rule set nothing unjudged leaves.
 fn check_logprobs(logprobs: Option<u8>, gate: &Gate) -> Result<(), ApiError> {
-    let enforced = gate.sets().iter().find(|set| set.mode() == Mode::Enforce);
-    match enforced.filter(|_| logprobs.is_some()) {
+    match enforced(gate).filter(|_| logprobs.is_some()) {
         Some(set) => Err(ApiError::invalid(
             "logprobs",
             format!(
-                "is not answered while a rule set is enforced ({}): log-probabilities would tell \
-                 of text that it has not judged",
-                set.name()
+                "is not answered while a rule set is enforced ({set}): log-probabilities would \
+                 tell of text that it has not judged"
             ),
         )),
         None => Ok(()),
     }
+}
+
+/// Where an answer ends with a token of the caller's choice, the end tells which token came next,
+/// also where a rule would have replaced it.
+fn check_stop_tokens(fields: &CallFields, gate: &Gate) -> Result<(), ApiError> {
+    let asks = fields
+        .stop_token_ids
+        .as_ref()
+        .is_some_and(|ids| !ids.is_empty());
+    match enforced(gate).filter(|_| asks) {
+        Some(set) => Err(ApiError::invalid(
+            "stop_token_ids",
+            format!(
+                "is not possible while a rule set is enforced ({set}): it would tell of tokens \
+                 that are not released; use `stop`"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The name of the first rule set that acts.
+fn enforced(gate: &Gate) -> Option<&str> {
+    let mut enforced = gate.sets().iter().filter(|set| set.mode() == Mode::Enforce);
+    enforced.next().map(|set| set.set().name())
+}
+
+/// Lets the rules on prompts look at every message, whoever is said to have written it.
+fn admit_messages(
+    gate: &Gate,
+    mut messages: Vec<Message>,
+) -> Result<(Vec<Message>, Vec<Finding>), ApiError> {
+    if !gate.reads_input() {
+        return Ok((messages, Vec::new()));
+    }
+    let texts = messages
+        .iter_mut()
+        .map(|message| std::mem::take(&mut message.content));
+    let admitted = admit(gate, texts.collect())?;
+    for (message, text) in messages.iter_mut().zip(admitted.texts) {
+        message.content = text;
+    }
+    Ok((messages, admitted.findings))
+}
+
+/// Lets the rules on prompts look at every prompt; tokens are read as the text that they are.
+fn admit_prompt(
+    app: &App,
+    gate: &Gate,
+    prompt: Prompt,
+) -> Result<(Prompt, Vec<Finding>), ApiError> {
+    if !gate.reads_input() {
+        return Ok((prompt, Vec::new()));
+    }
+    let read = |tokens: &Vec<TokenId>| app.tokenizer.decode(tokens, false);
+    let texts: Vec<String> = match &prompt {
+        Prompt::Text(text) => vec![text.clone()],
+        Prompt::Texts(texts) => texts.clone(),
+        Prompt::Tokens(tokens) => vec![read(tokens)],
+        Prompt::TokenLists(lists) => lists.iter().map(read).collect(),
+    };
+    let admitted = admit(gate, texts.clone())?;
+    // Tokens stay as they were sent unless something in them was replaced.
+    let prompt = match admitted.texts == texts {
+        true => prompt,
+        false => Prompt::Texts(admitted.texts),
+    };
+    Ok((prompt, admitted.findings))
+}
+
+fn admit(gate: &Gate, texts: Vec<String>) -> Result<AdmittedInput, ApiError> {
+    gate.check_input(texts)
+        .map_err(|refused| (&refused.refusal).into())
 }
 
 fn chat_logprobs(own: &ChatFields) -> Result<Option<u8>, ApiError> {

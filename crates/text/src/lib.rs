@@ -1,4 +1,4 @@
-//! Text in, tokens out, and back: tokenizer, incremental detokenizer, stop strings, chat templates.
+//! Text in, tokens out, and back: tokenizer, incremental detokenizer, chat templates.
 //!
 //! Three rules hold throughout:
 //!
@@ -14,7 +14,6 @@ mod detokenizer;
 mod error;
 mod message;
 mod prompt;
-mod stop;
 mod token_table;
 mod tokenizer;
 
@@ -23,5 +22,4 @@ pub use detokenizer::Detokenizer;
 pub use error::TextError;
 pub use message::{FunctionCall, Message, Role, ToolCall};
 pub use prompt::{RenderedPrompt, Segment};
-pub use stop::{StopMatcher, StopStep};
 pub use tokenizer::Tokenizer;

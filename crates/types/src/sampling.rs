@@ -120,6 +120,22 @@ pub struct Sample {
     pub entropy: f32,
     /// The most likely tokens under the model, most likely first.
     pub top: Vec<TokenLogprob>,
+    /// The probability under the model of each set of tokens that the draw was to watch.
+    pub masses: Vec<f32>,
+}
+
+impl Sample {
+    /// A token that was drawn with certainty, and of which nothing else is known.
+    pub fn certain(token: TokenId) -> Self {
+        Self {
+            token,
+            logprob: 0.0,
+            drawn_logprob: 0.0,
+            entropy: 0.0,
+            top: Vec::new(),
+            masses: Vec::new(),
+        }
+    }
 }
 
 /// The seed of choice `index` of a call: choice 0 keeps the seed of the call, so that the same

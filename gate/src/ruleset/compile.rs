@@ -5,15 +5,28 @@ use std::collections::BTreeMap;
 use regex_syntax::hir::Hir;
 
 use super::{
-    model::{Definition, Normalise},
-    pattern::{self, Expression},
+    model::{Definition, Normalise, Side},
     read::{Draft, Test},
 };
 use crate::{
     diagnostic::{Diagnostics, Place},
-    limits::{DFA_BYTES_MAX, SET_BYTES_MAX},
+    judge::{Judge, JudgeKind},
+    kind::{
+        Kind,
+        text::{self, Expression},
+    },
+    limits::SET_BYTES_MAX,
     scan::{BuildError, Lane, Matcher, Pattern, ViewMatcher},
 };
+
+/// What a set looks for, ready to run.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled {
+    /// In each text of the prompt.
+    pub(crate) input: Matcher,
+    /// In what the model writes.
+    pub(crate) output: Matcher,
+}
 
 /// Patterns that share an automaton.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,51 +44,138 @@ struct Entry {
 
 type Lanes = BTreeMap<LaneKey, Vec<Entry>>;
 
-/// Compiles the patterns of a draft.
+/// Compiles the rules of a draft.
 pub(super) fn compile(
     draft: Draft,
     mistakes: &mut Diagnostics,
-) -> Option<(Definition, Matcher, Vec<Test>)> {
-    let lanes = lanes(&draft, mistakes);
+) -> Option<(Definition, Compiled, Vec<Test>)> {
+    let [input, output] = [Side::Input, Side::Output].map(|side| lanes(&draft, side, mistakes));
     // Building automata is the dear part: not for a file that is refused anyway.
     if !mistakes.is_empty() {
         return None;
     }
-    let mut matcher = Matcher::default();
-    let mut bytes = 0;
+    let mut budget = SET_BYTES_MAX;
+    let mut matcher = |side, lanes| {
+        Some(Matcher {
+            views: views(lanes, draft.rules_at, &mut budget, mistakes)?,
+            judges: judges(&draft.definition, side),
+        })
+    };
+    let compiled = Compiled {
+        input: matcher(Side::Input, input)?,
+        output: matcher(Side::Output, output)?,
+    };
+    Some((draft.definition, compiled, draft.tests))
+}
+
+fn views(
+    lanes: Lanes,
+    rules_at: Place,
+    budget: &mut usize,
+    mistakes: &mut Diagnostics,
+) -> Option<Vec<ViewMatcher>> {
+    let mut views: Vec<ViewMatcher> = Vec::new();
     for (key, entries) in lanes {
-        let lane = lane(&key, &entries, draft.rules_at, mistakes)?;
-        bytes += lane.memory_bytes();
-        if bytes > SET_BYTES_MAX {
-            too_large(
-                draft.rules_at,
-                "the automata of the set",
-                SET_BYTES_MAX,
-                mistakes,
-            );
-            return None;
-        }
-        match matcher.views.last_mut() {
-            Some(view) if view.normalise == key.normalise => view.lanes.push(lane),
-            _ => matcher.views.push(ViewMatcher {
+        let lanes = match build(&key, &entries, budget) {
+            Ok(lanes) => lanes,
+            Err(NotBuilt { at, what, error }) => {
+                report(at.unwrap_or(rules_at), what, &error, mistakes);
+                return None;
+            }
+        };
+        match views.last_mut() {
+            Some(view) if view.normalise == key.normalise => view.lanes.extend(lanes),
+            _ => views.push(ViewMatcher {
                 normalise: key.normalise,
-                lanes: vec![lane],
+                lanes,
             }),
         }
     }
-    Some((draft.definition, matcher, draft.tests))
+    Some(views)
 }
 
-fn lanes(draft: &Draft, mistakes: &mut Diagnostics) -> Lanes {
+struct NotBuilt {
+    /// Where its pattern stands; of the whole set otherwise.
+    at: Option<Place>,
+    what: &'static str,
+    error: BuildError,
+}
+
+/// As few automata as the patterns fit into: one, or those of the two halves.
+fn build(key: &LaneKey, entries: &[Entry], budget: &mut usize) -> Result<Vec<Lane>, NotBuilt> {
+    let hirs: Vec<Hir> = entries.iter().map(|e| e.expression.hir.clone()).collect();
+    let patterns = entries.iter().map(|entry| Pattern {
+        rule: entry.rule,
+        looks_ahead: entry.expression.looks_ahead,
+        check: entry.expression.check,
+    });
+    match (
+        Lane::build(&hirs, patterns.collect(), key.holds, key.max_span),
+        entries,
+    ) {
+        (Ok(lane), _) => match budget.checked_sub(lane.memory_bytes()) {
+            Some(left) => {
+                *budget = left;
+                Ok(vec![lane])
+            }
+            None => Err(NotBuilt {
+                at: None,
+                what: "the automata of the set",
+                error: BuildError::TooLarge(SET_BYTES_MAX),
+            }),
+        },
+        (Err(error), [entry]) => Err(NotBuilt {
+            at: Some(entry.at),
+            what: "the automaton of this pattern",
+            error,
+        }),
+        (Err(_), _) => {
+            let (left, right) = entries.split_at(entries.len() / 2);
+            let mut lanes = build(key, left, budget)?;
+            lanes.extend(build(key, right, budget)?);
+            Ok(lanes)
+        }
+    }
+}
+
+fn judges(definition: &Definition, side: Side) -> Vec<Judge> {
+    let mut masses = 0;
+    let rules = definition.rules.iter().enumerate();
+    let judges = rules.filter(|(_, rule)| rule.on == side);
+    let judges = judges.filter_map(|(index, rule)| {
+        let kind = match &rule.kind {
+            Kind::Length(limits) => JudgeKind::Length(*limits),
+            Kind::Logits(limits) => {
+                let mass = masses;
+                masses += usize::from(limits.mean_mass.is_some());
+                let limits = limits.clone();
+                JudgeKind::Logits { limits, mass }
+            }
+            Kind::Require(_) => JudgeKind::Require,
+            Kind::Language(languages) => JudgeKind::Language(languages.clone()),
+            _ => return None,
+        };
+        Some(Judge {
+            rule: index,
+            kind,
+            holds: definition.action(index).holds(),
+        })
+    });
+    judges.collect()
+}
+
+fn lanes(draft: &Draft, side: Side, mistakes: &mut Diagnostics) -> Lanes {
     let mut lanes = Lanes::new();
-    for (index, rule) in draft.definition.rules.iter().enumerate() {
-        let expressions = pattern::expressions(rule);
+    let rules = draft.definition.rules.iter().enumerate();
+    for (index, rule) in rules.filter(|(_, rule)| rule.on == side) {
+        let is_judged = matches!(rule.kind, Kind::Require(_));
+        let expressions = text::expressions(rule);
         for (expression, &at) in expressions.into_iter().zip(&draft.places[index]) {
             match expression {
                 Ok(expression) => {
                     let key = LaneKey {
                         normalise: rule.normalise,
-                        holds: draft.definition.action(index).holds(),
+                        holds: !is_judged && draft.definition.action(index).holds(),
                         max_span: expression.max_span,
                     };
                     let entry = Entry {
@@ -92,60 +192,18 @@ fn lanes(draft: &Draft, mistakes: &mut Diagnostics) -> Lanes {
     lanes
 }
 
-fn lane(
-    key: &LaneKey,
-    entries: &[Entry],
-    rules_at: Place,
-    mistakes: &mut Diagnostics,
-) -> Option<Lane> {
-    let hirs: Vec<Hir> = entries.iter().map(|e| e.expression.hir.clone()).collect();
-    let patterns = entries.iter().map(|entry| Pattern {
-        rule: entry.rule,
-        looks_ahead: entry.expression.looks_ahead,
-    });
-    let error = match Lane::build(&hirs, patterns.collect(), key.holds, key.max_span) {
-        Ok(lane) => return Some(lane),
-        Err(error) => error,
-    };
-    match first_unbuildable(entries) {
-        Some((at, error)) => report(at, "the automaton of this pattern", &error, mistakes),
-        None => report(
-            rules_at,
-            "the automaton of all patterns together",
-            &error,
-            mistakes,
-        ),
-    }
-    None
-}
-
-/// The first pattern for which no automaton can be built even alone.
-fn first_unbuildable(entries: &[Entry]) -> Option<(Place, BuildError)> {
-    entries.iter().find_map(|entry| {
-        let alone = std::slice::from_ref(&entry.expression.hir);
-        let pattern = Pattern {
-            rule: entry.rule,
-            looks_ahead: false,
-        };
-        let error = Lane::build(alone, vec![pattern], false, None).err()?;
-        Some((entry.at, error))
-    })
-}
-
 fn report(at: Place, what: &str, error: &BuildError, mistakes: &mut Diagnostics) {
     match error {
-        BuildError::TooLarge => too_large(at, what, DFA_BYTES_MAX, mistakes),
+        BuildError::TooLarge(bytes_max) => {
+            let mib = bytes_max >> 20;
+            let message = format!("{what} would need more than {mib} MiB");
+            let mend = "use shorter repetitions and smaller classes (`[0-9]` for `\\d`), or split \
+                        the rule set";
+            mistakes.push(at, message, mend);
+        }
         BuildError::Unsupported(reason) => {
             let message = format!("{what} cannot be built: {reason}");
             mistakes.push(at, message, "write the pattern more simply");
         }
     }
-}
-
-fn too_large(at: Place, what: &str, bytes_max: usize, mistakes: &mut Diagnostics) {
-    let mib = bytes_max >> 20;
-    let message = format!("{what} would need more than {mib} MiB");
-    let mend = "use shorter repetitions and smaller classes (`[0-9]` for `\\d`), or split the \
-                rule set";
-    mistakes.push(at, message, mend);
 }

@@ -6,14 +6,14 @@ use super::yaml::{Node, Value};
 use crate::diagnostic::{Diagnostics, Place};
 
 /// The entries of a map of which all keys are known.
-pub(super) struct Fields<'a> {
-    pub(super) at: Place,
+pub(crate) struct Fields<'a> {
+    pub(crate) at: Place,
     entries: Vec<(&'a str, &'a Node)>,
 }
 
 impl<'a> Fields<'a> {
     /// Opens `node`, which `what` names, and reports the keys that are not in `known`.
-    pub(super) fn open(
+    pub(crate) fn open(
         node: &'a Node,
         what: &str,
         known: &[&str],
@@ -37,15 +37,20 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
         let mut entries = self.entries.iter();
         entries
             .find(|(name, _)| *name == key)
             .map(|(_, node)| *node)
     }
 
+    /// Where the value of `key` stands, or the map itself.
+    pub(crate) fn place(&self, key: &str) -> Place {
+        self.get(key).map_or(self.at, |node| node.at)
+    }
+
     /// The value of `key`, or a mistake that says how to give it.
-    pub(super) fn require(
+    pub(crate) fn require(
         &self,
         key: &str,
         mend: &str,
@@ -60,7 +65,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Text that is not empty and has at most `bytes_max` bytes.
-pub(super) fn text<'a>(
+pub(crate) fn text<'a>(
     node: &'a Node,
     what: &str,
     bytes_max: usize,
@@ -87,7 +92,7 @@ pub(super) fn text<'a>(
 }
 
 /// A name: letters, digits, `-`, `_` and `.`.
-pub(super) fn name<'a>(
+pub(crate) fn name<'a>(
     node: &'a Node,
     what: &str,
     bytes_max: usize,
@@ -105,7 +110,7 @@ pub(super) fn name<'a>(
 }
 
 /// A whole number in `range`.
-pub(super) fn number<T: FromStr + PartialOrd + Display>(
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(
     node: &Node,
     what: &str,
     range: RangeInclusive<T>,
@@ -124,8 +129,33 @@ pub(super) fn number<T: FromStr + PartialOrd + Display>(
     number
 }
 
+/// A decimal number in `range`.
+pub(crate) fn decimal(
+    node: &Node,
+    what: &str,
+    range: RangeInclusive<f64>,
+    mistakes: &mut Diagnostics,
+) -> Option<f64> {
+    let number = match &node.value {
+        Value::Scalar(text) => text.parse().ok(),
+        _ => None,
+    };
+    let number = number.filter(|number| range.contains(number));
+    if number.is_none() {
+        let message = format!("{what} is not a number in its range");
+        let mend = format!("use one from {} to {}", range.start(), range.end());
+        mistakes.push(node.at, message, mend);
+    }
+    number
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(node: &Node, what: &str, mistakes: &mut Diagnostics) -> Option<bool> {
+    word(node, what, &[("true", true), ("false", false)], mistakes)
+}
+
 /// One of several words.
-pub(super) fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     node: &Node,
     what: &str,
     words: &[(&str, T)],
@@ -144,7 +174,7 @@ pub(super) fn word<T: Copy>(
 }
 
 /// A list of at least one and at most `items_max` items.
-pub(super) fn items<'a>(
+pub(crate) fn items<'a>(
     node: &'a Node,
     what: &str,
     items_max: usize,
@@ -170,7 +200,7 @@ pub(super) fn items<'a>(
 }
 
 /// A text as it may stand in a message: short, and without what a terminal would act on.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     const CHARS_MAX: usize = 40;
     let shown: String = text
         .chars()
@@ -191,7 +221,7 @@ fn suggestion(unknown: &str, known: &[&str]) -> String {
     }
 }
 
-fn list(words: &[&str]) -> String {
+pub(crate) fn list(words: &[&str]) -> String {
     words.join(", ")
 }
 

@@ -1,12 +1,11 @@
 //! Rule sets: what a compliance officer writes, parsed once into what cannot be wrong.
 
 mod compile;
-mod fields;
+pub(crate) mod fields;
 mod model;
-mod pattern;
 mod read;
 mod selftest;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::sync::Arc;
 
@@ -14,17 +13,18 @@ use sha2::{Digest, Sha256};
 
 pub use crate::diagnostic::{Diagnostic, RuleSetErrors};
 pub use model::{
-    Action, CheckpointConfig, Kind, Mode, Normalise, OnGateError, ResampleConfig, Rule, Scope, Then,
+    Action, CheckpointConfig, Mode, Normalise, OnGateError, ResampleConfig, Rule, Scope, Side, Then,
 };
 
-use crate::{diagnostic::Diagnostics, scan::Matcher};
-use model::Definition;
+use crate::{Kind, MassLimit, diagnostic::Diagnostics, scan::Matcher};
+use compile::Compiled;
+pub(crate) use model::Definition;
 
 /// A rule set: validated, compiled, its tests passed. Immutable.
 #[derive(Debug)]
 pub struct RuleSet {
     definition: Definition,
-    matcher: Matcher,
+    compiled: Compiled,
     digest: String,
     source: Vec<u8>,
 }
@@ -41,13 +41,13 @@ impl RuleSet {
         let document = yaml::parse(source, &mut mistakes);
         let draft = document.and_then(|document| read::draft(&document, &mut mistakes));
         let compiled = draft.and_then(|draft| compile::compile(draft, &mut mistakes));
-        let (definition, matcher, tests) = match compiled {
+        let (definition, compiled, tests) = match compiled {
             Some(compiled) if mistakes.is_empty() => compiled,
             _ => return Err(mistakes.into_errors()),
         };
         let ruleset = Arc::new(RuleSet {
             definition,
-            matcher,
+            compiled,
             digest: digest(source),
             source: source.to_vec(),
         });
@@ -105,15 +105,36 @@ impl RuleSet {
 
     /// Whether text may wait for it: it is enforced, and some rule can change what is released.
     pub fn holds(&self) -> bool {
-        self.mode() == Mode::Enforce && self.rules().any(|rule| rule.action.holds())
+        let mut of_output = self.rules().filter(|rule| rule.on == Side::Output);
+        self.mode() == Mode::Enforce && of_output.any(|rule| rule.action.holds())
+    }
+
+    /// Whether some rule looks at the prompt.
+    pub fn reads_input(&self) -> bool {
+        self.rules().any(|rule| rule.on == Side::Input)
     }
 
     pub(crate) fn definition(&self) -> &Definition {
         &self.definition
     }
 
-    pub(crate) fn matcher(&self) -> &Matcher {
-        &self.matcher
+    /// The tokens whose probability its rules watch, in their order.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = &MassLimit> {
+        let rules = self.rules().filter(|rule| rule.on == Side::Output);
+        rules.filter_map(|rule| match &rule.kind {
+            Kind::Logits(limits) => limits.mean_mass.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// What is looked for in what the model writes.
+    pub(crate) fn output(&self) -> &Matcher {
+        &self.compiled.output
+    }
+
+    /// What is looked for in each text of the prompt.
+    pub(crate) fn input(&self) -> &Matcher {
+        &self.compiled.input
     }
 }
 

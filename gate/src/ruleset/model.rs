@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::kind::Kind;
+
 /// Whether a set acts or only watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -140,13 +142,35 @@ pub struct ResampleConfig {
     pub then: Then,
 }
 
+/// Which text a rule looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Each text of the prompt, before the model sees it.
+    Input,
+    /// What the model writes.
+    #[default]
+    Output,
+}
+
+impl Side {
+    /// The word of the format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
+}
+
 /// One rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Unique in its set.
     pub id: Arc<str>,
     /// Why it exists: the law, the policy, the incident.
     pub why: Arc<str>,
+    /// Which text it looks at.
+    pub on: Side,
     /// What it looks for.
     pub kind: Kind,
     /// How the text is folded before it looks.
@@ -155,35 +179,6 @@ pub struct Rule {
     pub action: Action,
     /// What a redaction puts in place of a match.
     pub with: Arc<str>,
-}
-
-/// What a rule looks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any of several texts, literally.
-    Phrases {
-        /// The texts as written.
-        phrases: Vec<String>,
-        /// Not inside a longer word (of ASCII letters, digits and `_`).
-        whole_word: bool,
-    },
-    /// A regular expression.
-    Regex {
-        /// The expression as written.
-        pattern: String,
-        /// Longer matches, in bytes of the text it looks at, do not count.
-        max_span: Option<usize>,
-    },
-}
-
-impl Kind {
-    /// The word of the format.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Phrases { .. } => "phrases",
-            Self::Regex { .. } => "regex",
-        }
-    }
 }
 
 /// What a file says, before its patterns are compiled.

@@ -5,17 +5,17 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     fields::{self, Fields, printable},
     model::{
-        Action, CheckpointConfig, Definition, Kind, Mode, Normalise, OnGateError, ResampleConfig,
-        Rule, Scope, Then,
+        Action, CheckpointConfig, Definition, Mode, Normalise, OnGateError, ResampleConfig, Rule,
+        Scope, Side, Then,
     },
-    yaml::{Node, Value},
+    yaml::Node,
 };
 use crate::{
     diagnostic::{Diagnostics, Place},
+    kind::{Kind, SPECS, Spec, UNBUILT},
     limits::{
-        ATTEMPTS_MAX, HOLD_TOKENS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX, PHRASE_BYTES_MAX,
-        PHRASES_MAX, REGEX_BYTES_MAX, RULES_MAX, SPAN_BYTES_MAX, TEST_BYTES_MAX, TEST_READS_MAX,
-        TESTS_MAX,
+        ATTEMPTS_MAX, HOLD_TOKENS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX, PHRASES_MAX, RULES_MAX,
+        TEST_BYTES_MAX, TEST_READS_MAX, TESTS_MAX,
     },
 };
 
@@ -49,32 +49,9 @@ const SET_KEYS: [&str; 8] = [
 ];
 const CHECKPOINT_KEYS: [&str; 3] = ["every_tokens", "at", "max_hold_tokens"];
 const RESAMPLE_KEYS: [&str; 3] = ["max_attempts", "scope", "then"];
-const RULE_KEYS: [&str; 9] = [
-    "id",
-    "why",
-    "phrases",
-    "regex",
-    "normalise",
-    "whole_word",
-    "max_span",
-    "action",
-    "with",
-];
+/// Keys of a rule, whatever its kind.
+const RULE_KEYS: [&str; 6] = ["id", "why", "on", "at", "action", "with"];
 const TEST_KEYS: [&str; 3] = ["rule", "should_fail", "should_pass"];
-
-/// Kinds that the format names and this version does not evaluate.
-const UNBUILT_KINDS: [&str; 10] = [
-    "pii",
-    "json_schema",
-    "grammar",
-    "logits",
-    "semantic",
-    "judge",
-    "injection",
-    "length",
-    "require",
-    "language",
-];
 
 const MAX_HOLD_TOKENS: usize = 64;
 const MAX_ATTEMPTS: u32 = 4;
@@ -104,7 +81,7 @@ const NORMALISE: [(&str, Normalise); 3] = [
     ("basic", Normalise::Basic),
     ("strict", Normalise::Strict),
 ];
-const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
+const SIDES: [(&str, Side); 2] = [("input", Side::Input), ("output", Side::Output)];
 
 /// Reads a whole file. `None` only where so much is missing that nothing more can be said.
 pub(super) fn draft(document: &Node, mistakes: &mut Diagnostics) -> Option<Draft> {
@@ -122,6 +99,7 @@ pub(super) fn draft(document: &Node, mistakes: &mut Diagnostics) -> Option<Draft
     let resample = resample(set.get("resample"), mistakes);
     let checkpoint = checkpoint(set.get("checkpoint"), mistakes);
     let (rules_at, rules) = rules(&set, mistakes);
+    refuse_early_release(&rules, &resample, &checkpoint, mistakes);
     let tests = tests(&set, &rules, mistakes);
     let (rules, places) = rules
         .into_iter()
@@ -185,6 +163,8 @@ struct ReadRule {
     rule: Rule,
     /// Where its patterns stand.
     places: Vec<Place>,
+    /// Whether its kind could be read.
+    is_read: bool,
 }
 
 fn rules(set: &Fields<'_>, mistakes: &mut Diagnostics) -> (Place, Vec<ReadRule>) {
@@ -215,12 +195,7 @@ fn rules(set: &Fields<'_>, mistakes: &mut Diagnostics) -> (Place, Vec<ReadRule>)
 }
 
 fn rule(node: &Node, mistakes: &mut Diagnostics) -> Option<ReadRule> {
-    let unbuilt = refuse_unbuilt(node, mistakes);
-    let known: Vec<&str> = RULE_KEYS
-        .into_iter()
-        .chain(unbuilt.iter().copied())
-        .collect();
-    let fields = Fields::open(node, "a rule", &known, mistakes)?;
+    let fields = Fields::open(node, "a rule", &known_keys(), mistakes)?;
     let id = fields.require("id", "give every rule an `id`", mistakes);
     let id = id.and_then(|n| fields::name(n, "`id`", NAME_BYTES_MAX, mistakes));
     let mend = "say in `why` which law, policy or incident asks for it";
@@ -230,58 +205,113 @@ fn rule(node: &Node, mistakes: &mut Diagnostics) -> Option<ReadRule> {
     let action = fields.require("action", mend, mistakes);
     let action = action.and_then(|n| fields::word(n, "`action`", &ACTIONS, mistakes));
     let with = with(&fields, action, mistakes);
-    let kind = if unbuilt.is_empty() {
-        kind(&fields, mistakes)
-    } else {
-        None
-    };
+    let on = fields.get("on");
+    let on = on.and_then(|n| fields::word(n, "`on`", &SIDES, mistakes));
+    let kind = kind(&fields, mistakes);
     let id = id?;
+    let is_read = kind.is_some();
     // A rule whose kind is wrong still has an id that tests may name.
-    let (kind, places) = kind.unwrap_or((NO_KIND, Vec::new()));
+    let (kind, places) = kind.unwrap_or((Kind::Require(Vec::new()), Vec::new()));
     let rule = Rule {
         id: Arc::from(id),
         why: Arc::from(why.unwrap_or_default()),
+        on: on.unwrap_or_default(),
         normalise: normalise(&fields, &kind, mistakes),
         kind,
         action: action.unwrap_or(Action::Reject),
         with: Arc::from(with),
     };
+    if is_read {
+        refuse_contradictions(&fields, &rule, mistakes);
+    }
     let at = node.at;
-    Some(ReadRule { at, rule, places })
+    Some(ReadRule {
+        at,
+        rule,
+        places,
+        is_read,
+    })
 }
 
-const NO_KIND: Kind = Kind::Phrases {
-    phrases: Vec::new(),
-    whole_word: false,
-};
-
-/// Names what this version cannot evaluate, rather than calling it unknown or leaving it out.
-fn refuse_unbuilt<'a>(node: &'a Node, mistakes: &mut Diagnostics) -> Vec<&'a str> {
-    let Value::Map(entries) = &node.value else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for (key, value) in entries {
-        let name = key.name.as_str();
-        let (message, mend) = match (name, &value.value) {
-            (kind, _) if UNBUILT_KINDS.contains(&kind) => (
-                format!("kind `{kind}` is not built yet"),
-                "built are phrases, regex",
-            ),
-            ("on", Value::Scalar(on)) => (
-                format!("`on: {}` is not built yet", printable(on)),
-                "rules look at the completion: leave `on` out",
-            ),
-            ("at", Value::Scalar(_)) => (
-                "`at` of a rule is not built yet".to_owned(),
-                "rules are evaluated at the checkpoints of the set: leave `at` out",
-            ),
-            _ => continue,
-        };
-        mistakes.push(key.at, message, mend);
-        found.push(name);
+/// The keys that some rule may have; which kind has which is looked at later.
+fn known_keys() -> Vec<&'static str> {
+    let mut keys = RULE_KEYS.to_vec();
+    keys.extend(UNBUILT);
+    for spec in &SPECS {
+        keys.push(spec.name);
+        keys.extend(spec.options);
     }
-    found
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// What a rule cannot ask for, or not together.
+fn refuse_contradictions(fields: &Fields<'_>, rule: &Rule, mistakes: &mut Diagnostics) {
+    let kind = rule.kind.as_str();
+    if !rule.kind.allows(rule.action) {
+        let message = format!("`{kind}` finds no stretch of text that could be replaced");
+        let mend = "use reject, resample, flag or observe";
+        mistakes.push(fields.place("action"), message, mend);
+    }
+    if rule.on == Side::Input && rule.action == Action::Resample {
+        let message = "a prompt cannot be drawn again";
+        let mend = "use reject, redact, flag or observe";
+        mistakes.push(fields.place("action"), message, mend);
+    }
+    if rule.on == Side::Input && !rule.kind.reads_input() {
+        let message = format!("`{kind}` looks at what the model writes");
+        mistakes.push(fields.place("on"), message, "leave `on` out");
+    }
+    if let (Side::Input, Kind::Length(limits)) = (rule.on, &rule.kind)
+        && limits.max_tokens.is_some()
+    {
+        let message = "the tokens of a prompt are bounded by the context of the model";
+        mistakes.push(fields.place("length"), message, "use `max_characters`");
+    }
+    if let Some(node) = fields.get("at") {
+        let end = fields::word(node, "`at`", &[("end", ())], mistakes);
+        let at_end = rule.kind.is_judged_at_end() || rule.kind.is_mask();
+        if end.is_some() && !at_end {
+            let message = format!("`{kind}` is evaluated at the checkpoints of the set");
+            let mend = "leave `at` out, or write `checkpoint: {at: [end]}` for the whole set";
+            mistakes.push(node.at, message, mend);
+        }
+    }
+}
+
+/// Nothing may leave before the verdict on it.
+fn refuse_early_release(
+    rules: &[ReadRule],
+    resample: &ResampleConfig,
+    checkpoint: &CheckpointConfig,
+    mistakes: &mut Diagnostics,
+) {
+    let streams = resample.scope == Scope::Segment;
+    let holding = rules.iter().filter(|read| {
+        streams && read.is_read && read.rule.on == Side::Output && read.rule.action.holds()
+    });
+    for ReadRule { at, rule, .. } in holding {
+        match &rule.kind {
+            kind if kind.is_judged_at_end() => {
+                let message = format!(
+                    "rule `{}` is judged at the end, and its text would be out by then",
+                    rule.id
+                );
+                let mend = "write `resample: {scope: completion}`, which holds everything back, or \
+                            `action: flag`";
+                mistakes.push(*at, message, mend);
+            }
+            Kind::Logits(limits) if limits.window > checkpoint.max_hold_tokens => {
+                let message = format!(
+                    "rule `{}` has to hold {} tokens back, and max_hold_tokens is {}",
+                    rule.id, limits.window, checkpoint.max_hold_tokens
+                );
+                mistakes.push(*at, message, "use a smaller `window`, or raise it");
+            }
+            _ => {}
+        }
+    }
 }
 
 fn with<'a>(fields: &Fields<'a>, action: Option<Action>, mistakes: &mut Diagnostics) -> &'a str {
@@ -295,81 +325,55 @@ fn with<'a>(fields: &Fields<'a>, action: Option<Action>, mistakes: &mut Diagnost
     fields::text(node, "`with`", NOTE_BYTES_MAX, mistakes).unwrap_or(REDACTED)
 }
 
+/// A rule has exactly one kind, and keys of no other.
 fn kind(fields: &Fields<'_>, mistakes: &mut Diagnostics) -> Option<(Kind, Vec<Place>)> {
-    let misplaced = |key, of, mistakes: &mut Diagnostics| {
-        if let Some(node) = fields.get(key) {
-            let message = format!("`{key}` belongs to `{of}`");
-            mistakes.push(node.at, message, "leave it out");
-        }
-    };
-    match (fields.get("phrases"), fields.get("regex")) {
-        (Some(node), None) => {
-            misplaced("max_span", "regex", mistakes);
-            phrases(fields, node, mistakes)
-        }
-        (None, Some(node)) => {
-            misplaced("whole_word", "phrases", mistakes);
-            regex(fields, node, mistakes)
-        }
-        (Some(_), Some(node)) => {
-            let message = "a rule has either `phrases` or `regex`";
-            mistakes.push(node.at, message, "make two rules of it");
-            None
-        }
-        (None, None) => {
-            let mend = "add `phrases: [\"…\"]` or `regex: '…'`";
+    let unbuilt = UNBUILT.iter().filter(|name| fields.get(name).is_some());
+    for name in unbuilt.clone() {
+        let message = format!("kind `{name}` is not built yet");
+        let mend = format!("built are {}", fields::list(&SPECS.map(|spec| spec.name)));
+        mistakes.push(fields.place(name), message, mend);
+    }
+    let mut specs = SPECS.iter().filter(|spec| fields.get(spec.name).is_some());
+    let Some(spec) = specs.next() else {
+        if unbuilt.count() == 0 {
+            let mend = "add `phrases: [\"…\"]`, `regex: '…'` or another kind";
             mistakes.push(fields.at, "the rule does not say what to look for", mend);
-            None
         }
+        return None;
+    };
+    if let Some(second) = specs.next() {
+        let message = format!("a rule has either `{}` or `{}`", spec.name, second.name);
+        mistakes.push(fields.place(second.name), message, "make two rules of it");
+        return None;
+    }
+    refuse_misplaced(fields, spec, mistakes);
+    (spec.read)(fields, fields.get(spec.name)?, mistakes)
+}
+
+fn refuse_misplaced(fields: &Fields<'_>, spec: &Spec, mistakes: &mut Diagnostics) {
+    let options = SPECS.iter().flat_map(|other| other.options);
+    let mut misplaced: Vec<&str> = options
+        .copied()
+        .filter(|option| !spec.options.contains(option) && fields.get(option).is_some())
+        .collect();
+    misplaced.sort_unstable();
+    misplaced.dedup();
+    for option in misplaced {
+        let of = SPECS.iter().filter(|other| other.options.contains(&option));
+        let of: Vec<&str> = of.map(|other| other.name).collect();
+        let message = format!("`{option}` belongs to `{}`", of.join("` and `"));
+        mistakes.push(fields.place(option), message, "leave it out");
     }
 }
 
-fn phrases(
-    fields: &Fields<'_>,
-    node: &Node,
-    mistakes: &mut Diagnostics,
-) -> Option<(Kind, Vec<Place>)> {
-    let items = fields::items(node, "`phrases`", PHRASES_MAX, mistakes)?;
-    let texts = items.iter().filter_map(|item| {
-        let text = fields::text(item, "a phrase", PHRASE_BYTES_MAX, mistakes)?;
-        Some((text.to_owned(), item.at))
-    });
-    let (phrases, places): (Vec<_>, Vec<_>) = texts.unzip();
-    let whole_word = fields.get("whole_word");
-    let whole_word = whole_word.and_then(|n| fields::word(n, "`whole_word`", &BOOLEANS, mistakes));
-    let kind = Kind::Phrases {
-        phrases,
-        whole_word: whole_word.unwrap_or(false),
-    };
-    Some((kind, places))
-}
-
-fn regex(
-    fields: &Fields<'_>,
-    node: &Node,
-    mistakes: &mut Diagnostics,
-) -> Option<(Kind, Vec<Place>)> {
-    let pattern = fields::text(node, "`regex`", REGEX_BYTES_MAX, mistakes);
-    let max_span = fields.get("max_span");
-    let max_span =
-        max_span.and_then(|n| fields::number(n, "`max_span`", 1..=SPAN_BYTES_MAX, mistakes));
-    let kind = Kind::Regex {
-        pattern: pattern?.to_owned(),
-        max_span,
-    };
-    Some((kind, vec![node.at]))
-}
-
 fn normalise(fields: &Fields<'_>, kind: &Kind, mistakes: &mut Diagnostics) -> Normalise {
-    let default = match kind {
-        Kind::Phrases { .. } => Normalise::Strict,
-        Kind::Regex { .. } => Normalise::None,
-    };
+    let default = kind.default_normalise();
     let Some(node) = fields.get("normalise") else {
         return default;
     };
     let found = fields::word(node, "`normalise`", &NORMALISE, mistakes);
-    if found == Some(Normalise::Strict) && matches!(kind, Kind::Regex { .. }) {
+    let is_regex = matches!(kind, Kind::Regex { .. });
+    if found == Some(Normalise::Strict) && is_regex {
         let message = "a regex cannot look at text whose look-alikes are folded: a 1 is an l there, \
                        and `[0-9]` would not mean what it says";
         mistakes.push(node.at, message, "use `basic`");
@@ -393,6 +397,11 @@ fn tests(set: &Fields<'_>, rules: &[ReadRule], mistakes: &mut Diagnostics) -> Ve
             continue;
         };
         named[rule] = true;
+        let tested = &rules[rule];
+        if tested.is_read && !tested.rule.kind.is_told_by_text() {
+            let message = "what this rule finds depends on the model's tokens, not on a text";
+            mistakes.push(fields.at, message, "leave the test out");
+        }
         tests.extend(test(&fields, rule, mistakes));
     }
     let reads: usize = tests.iter().map(|test| test.text.len().pow(2)).sum();
@@ -405,7 +414,7 @@ fn tests(set: &Fields<'_>, rules: &[ReadRule], mistakes: &mut Diagnostics) -> Ve
         );
     }
     for (read, named) in rules.iter().zip(named) {
-        if !named {
+        if !named && read.rule.kind.is_told_by_text() {
             let id = &read.rule.id;
             let mend = format!("add `{{rule: {id}, should_fail: \"…\"}}` to `tests`");
             mistakes.push(read.at, format!("rule `{id}` has no test"), mend);

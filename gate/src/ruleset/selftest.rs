@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use portcullis_types::Sample;
 
-use super::{RuleSet, fields::printable, read::Test};
-use crate::{Checkpoint, Gate, GateState, Quota, Verdict, diagnostic::Diagnostics};
+use super::{RuleSet, Side, fields::printable, read::Test};
+use crate::{Checkpoint, End, Gate, GateState, Quota, Verdict, diagnostic::Diagnostics};
 
 /// Runs all tests; each that fails is a mistake at its place.
 pub(super) fn run(ruleset: &Arc<RuleSet>, tests: &[Test], mistakes: &mut Diagnostics) {
-    let gate = Gate::new(vec![ruleset.clone()], Quota::NONE);
+    let gate = Gate::new([ruleset.clone()], Quota::NONE);
     for test in tests {
-        if let Err(failure) = run_one(&gate, test) {
+        if let Err(failure) = run_one(&gate, ruleset, test) {
             let id = &ruleset.definition().rules[test.rule].id;
             let (message, mend) = failure.describe(id, test);
             mistakes.push(test.at, message, mend);
@@ -58,11 +58,13 @@ struct Outcome {
     released: Option<String>,
 }
 
-fn run_one(gate: &Gate, test: &Test) -> Result<(), Failure> {
-    let whole = outcome(gate, test.rule, &[&test.text]);
-    if whole.matched != test.should_fail {
-        return Err(Failure::Wrong);
+fn run_one(gate: &Gate, ruleset: &RuleSet, test: &Test) -> Result<(), Failure> {
+    let rule = &ruleset.definition().rules[test.rule];
+    if rule.on == Side::Input {
+        return judged(matches_input(gate, test), test);
     }
+    let whole = outcome(gate, test.rule, &[&test.text]);
+    judged(whole.matched, test)?;
     for tokens in splits(&test.text) {
         if outcome(gate, test.rule, &tokens) != whole {
             let tokens = tokens.into_iter().map(str::to_owned);
@@ -70,6 +72,24 @@ fn run_one(gate: &Gate, test: &Test) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn judged(matched: bool, test: &Test) -> Result<(), Failure> {
+    match matched == test.should_fail {
+        true => Ok(()),
+        false => Err(Failure::Wrong),
+    }
+}
+
+/// A prompt comes whole.
+fn matches_input(gate: &Gate, test: &Test) -> bool {
+    let findings = match gate.check_input(vec![test.text.clone()]) {
+        Ok(admitted) => admitted.findings,
+        Err(refused) => refused.findings,
+    };
+    let rules = gate.sets()[0].set().definition().rules.iter();
+    let id = rules.map(|rule| &rule.id).nth(test.rule);
+    findings.iter().any(|finding| Some(&finding.rule) == id)
 }
 
 fn splits(text: &str) -> impl Iterator<Item = Vec<&str>> {
@@ -89,12 +109,14 @@ fn outcome(gate: &Gate, rule: usize, tokens: &[&str]) -> Outcome {
     let mut refused = false;
     for (index, text) in tokens.iter().enumerate() {
         let checkpoint = Checkpoint {
-            sample: sample(),
+            sample: Sample::certain(0),
             text,
-            end: index + 1 == tokens.len(),
+            end: (index + 1 == tokens.len()).then_some(End::Natural),
         };
         match state.check(checkpoint) {
-            Verdict::Continue(admitted) => released.push_str(admitted.text()),
+            Verdict::Continue(admitted) | Verdict::Stopped(admitted) => {
+                released.push_str(admitted.text())
+            }
             Verdict::Resample { .. } | Verdict::Reject(_) => refused = true,
         }
     }
@@ -102,15 +124,5 @@ fn outcome(gate: &Gate, rule: usize, tokens: &[&str]) -> Outcome {
         matched: state.report().findings_total > 0,
         refused,
         released: (!refused).then_some(released),
-    }
-}
-
-fn sample() -> Sample {
-    Sample {
-        token: 0,
-        logprob: 0.0,
-        drawn_logprob: 0.0,
-        entropy: 0.0,
-        top: Vec::new(),
     }
 }

@@ -15,13 +15,15 @@ use crate::{
 
 /// A value and where it stands.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Place,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: Place,
+    pub(crate) value: Value,
+    /// A scalar without quotes.
+    pub(crate) plain: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// As written, escapes resolved.
     Scalar(String),
     List(Vec<Node>),
@@ -29,13 +31,19 @@ pub(super) enum Value {
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) at: Place,
-    pub(super) name: String,
+pub(crate) struct Key {
+    pub(crate) at: Place,
+    pub(crate) name: String,
+}
+
+impl Node {
+    pub(crate) fn is_scalar(&self) -> bool {
+        matches!(self.value, Value::Scalar(_))
+    }
 }
 
 /// The one document of a file. What is not part of the format is reported and left out.
-pub(super) fn parse(source: &[u8], mistakes: &mut Diagnostics) -> Option<Node> {
+pub(crate) fn parse(source: &[u8], mistakes: &mut Diagnostics) -> Option<Node> {
     if source.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes", source.len());
         let mend = format!("a rule set has at most {FILE_BYTES_MAX}; split it into several");
@@ -166,7 +174,8 @@ impl Tree {
             OpenKind::List(items) => Value::List(items),
             OpenKind::Map { entries, .. } => Value::Map(entries),
         };
-        self.add(Node { at, value }, mistakes)
+        let plain = false;
+        self.add(Node { at, value, plain }, mistakes)
     }
 
     fn add(&mut self, node: Node, mistakes: &mut Diagnostics) -> Option<()> {
@@ -198,11 +207,13 @@ impl Tree {
 }
 
 fn scalar(text: &str, style: ScalarStyle, at: Place) -> Node {
-    let null = style == ScalarStyle::Plain && matches!(text, "~" | "null");
+    let plain = style == ScalarStyle::Plain;
+    let null = plain && matches!(text, "~" | "null");
     let text = if null { "" } else { text };
     Node {
         at,
         value: Value::Scalar(text.to_owned()),
+        plain,
     }
 }
 

@@ -8,6 +8,7 @@ use regex_automata::{
 };
 use regex_syntax::hir::Hir;
 
+use crate::kind::Check;
 use crate::limits::{DETERMINISE_BYTES_MAX, DFA_BYTES_MAX, NFA_BYTES_MAX};
 
 /// What the automaton knows of a pattern.
@@ -17,6 +18,8 @@ pub(crate) struct Pattern {
     pub(crate) rule: usize,
     /// Whether it depends on what follows its match (`$`, `\b`).
     pub(crate) looks_ahead: bool,
+    /// What a match must satisfy besides.
+    pub(crate) check: Option<Check>,
 }
 
 /// Patterns of one view that live and die together: all hold text back or none does, and all have
@@ -36,8 +39,8 @@ pub(crate) struct Lane {
 /// Why a lane could not be built.
 #[derive(Debug)]
 pub(crate) enum BuildError {
-    /// An automaton over its limit.
-    TooLarge,
+    /// An automaton over its limit, in bytes.
+    TooLarge(usize),
     /// Something the automaton cannot express, such as a Unicode word boundary.
     Unsupported(String),
 }
@@ -70,6 +73,11 @@ impl Lane {
     /// Whether text waits for these patterns.
     pub(crate) fn holds(&self) -> bool {
         self.holds
+    }
+
+    /// Whether some match must satisfy more than its pattern.
+    pub(super) fn has_checks(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.check.is_some())
     }
 
     /// Bytes of memory it takes.
@@ -130,7 +138,7 @@ fn build_dfa(hirs: &[Hir]) -> Result<Dfa, BuildError> {
         .configure(nfa_config)
         .build_many_from_hir(hirs)
         .map_err(|error| match error.size_limit() {
-            Some(_) => BuildError::TooLarge,
+            Some(_) => BuildError::TooLarge(NFA_BYTES_MAX),
             None => BuildError::Unsupported(error.to_string()),
         })?;
     // All matches, not the leftmost: which of them counts is for the actions to say.
@@ -144,7 +152,7 @@ fn build_dfa(hirs: &[Hir]) -> Result<Dfa, BuildError> {
         .configure(config)
         .build_from_nfa(&nfa)
         .map_err(|error| match error.is_size_limit_exceeded() {
-            true => BuildError::TooLarge,
+            true => BuildError::TooLarge(DFA_BYTES_MAX),
             false => BuildError::Unsupported(error.to_string()),
         })
 }

@@ -14,12 +14,13 @@ use regex_automata::util::primitives::StateID;
 
 pub(crate) use automaton::{BuildError, Lane, Pattern};
 
-use crate::{ruleset::Normalise, view::Folder};
+use crate::{judge::Judge, ruleset::Normalise, view::Folder};
 
-/// All patterns of a set, compiled.
+/// All rules of a set that look at one side, compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     pub(crate) views: Vec<ViewMatcher>,
+    pub(crate) judges: Vec<Judge>,
 }
 
 /// The patterns that look at one view of the text.
@@ -63,8 +64,18 @@ struct ViewScan {
     last_end: usize,
     /// For each lane, oldest first.
     threads: Vec<Vec<Thread>>,
+    /// What the threads of lanes with checks have read; `None` where no lane has one.
+    recent: Option<Recent>,
     /// Scratch: what the last character folded to.
     folded: String,
+}
+
+/// The last bytes of a view.
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    bytes: Vec<u8>,
+    /// Where they begin in the view.
+    start: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,18 +146,21 @@ impl Scan {
             for (threads, other) in view.threads.iter_mut().zip(&other.threads) {
                 threads.clone_from(other);
             }
+            view.recent.clone_from(&other.recent);
         }
     }
 }
 
 impl ViewScan {
     fn new(matcher: &ViewMatcher) -> Self {
+        let has_checks = matcher.lanes.iter().any(Lane::has_checks);
         Self {
             folder: Folder::new(matcher.normalise),
             len: 0,
             last: None,
             last_end: 0,
             threads: vec![Vec::new(); matcher.lanes.len()],
+            recent: has_checks.then(Recent::default),
             folded: String::new(),
         }
     }
@@ -168,7 +182,22 @@ impl ViewScan {
             }
         }
         self.folded = folded;
+        self.forget_read(matcher);
         Ok(())
+    }
+
+    /// Drops what no thread of a lane with checks has read.
+    fn forget_read(&mut self, matcher: &ViewMatcher) {
+        let Some(recent) = &mut self.recent else {
+            return;
+        };
+        let lanes = self.threads.iter().zip(&matcher.lanes);
+        let oldest = lanes
+            .filter(|(_, lane)| lane.has_checks())
+            .filter_map(|(threads, _)| threads.first())
+            .map(|thread| thread.view_start)
+            .min();
+        recent.keep_from(oldest.unwrap_or(self.len));
     }
 
     /// Reads one byte of the view, which came from the character at `origin`.
@@ -179,6 +208,7 @@ impl ViewScan {
         origin: Range<usize>,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
+        let recent = self.recent.as_ref();
         for (threads, lane) in self.threads.iter_mut().zip(&matcher.lanes) {
             let matched = |thread: &Thread, pattern: &Pattern| Match {
                 rule: pattern.rule,
@@ -194,7 +224,8 @@ impl ViewScan {
             threads.retain_mut(|thread| {
                 thread.state = lane.next(thread.state, byte);
                 let patterns = lane.matches(thread.state);
-                found.extend(patterns.map(|pattern| matched(thread, pattern)));
+                let counting = patterns.filter(|pattern| counts(pattern, thread, recent));
+                found.extend(counting.map(|pattern| matched(thread, pattern)));
                 gave_up |= lane.gave_up(thread.state);
                 lane.is_alive(thread.state, self.len + 1 - thread.view_start)
             });
@@ -215,6 +246,9 @@ impl ViewScan {
             }
         }
         self.len += 1;
+        if let Some(recent) = &mut self.recent {
+            recent.bytes.push(byte);
+        }
         self.last = Some(byte);
         self.last_end = origin.end;
         Ok(())
@@ -250,7 +284,9 @@ impl ViewScan {
         for (threads, lane) in self.threads.iter().zip(&matcher.lanes) {
             for thread in threads {
                 let patterns = lane.matches(lane.next_at_end(thread.state));
-                found.extend(patterns.filter_map(|pattern| {
+                let counting =
+                    patterns.filter(|pattern| counts(pattern, thread, self.recent.as_ref()));
+                found.extend(counting.filter_map(|pattern| {
                     Some(Match {
                         rule: pattern.rule,
                         start: thread.start,
@@ -268,6 +304,23 @@ impl ViewScan {
             .filter(|(_, lane)| lane.holds())
             .filter_map(|(threads, _)| threads.first().map(|oldest| oldest.start))
             .min()
+    }
+}
+
+impl Recent {
+    fn keep_from(&mut self, view_start: usize) {
+        self.bytes.drain(..view_start - self.start);
+        self.start = view_start;
+    }
+}
+
+/// Whether what `thread` has read satisfies the pattern's check.
+fn counts(pattern: &Pattern, thread: &Thread, recent: Option<&Recent>) -> bool {
+    match (pattern.check, recent) {
+        (Some(check), Some(recent)) => {
+            check.holds(&recent.bytes[thread.view_start - recent.start..])
+        }
+        _ => true,
     }
 }
 

@@ -3,20 +3,22 @@
 //! Each token goes through the same four steps: it joins the tail of unreleased tokens; every set
 //! reads its text; the sets that have a checkpoint here act on what was found, in the order in
 //! which it became certain; and the tail is released up to the last token before the first byte
-//! from which a rule could still match.
+//! from which a rule could still match, or that could be part of a stop string.
 
+pub(crate) mod history;
 mod release;
 mod set;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use portcullis_types::{TokenId, TokenMask};
 
 use crate::{
-    Action, Admitted, Cause, Checkpoint, Finding, Gate, GateReport, Mode, OnGateError, Refusal,
-    Scope, Then, Verdict, limits::FINDINGS_MAX, redact::Redactor, retry::RefusedTree, scan::Match,
-    tail::Tail,
+    Action, Admitted, Cause, Checkpoint, End, Finding, Gate, GateReport, Kind, Mode, OnGateError,
+    Refusal, Side, Then, Verdict, limits::FINDINGS_MAX, redact::Redactor, retry::RefusedTree,
+    scan::Match, stop::StopSearch, tail::Tail,
 };
+use history::{History, TokenEvent};
 use set::SetState;
 
 /// The gate's side of one sequence.
@@ -24,10 +26,18 @@ use set::SetState;
 pub struct GateState {
     gate: Gate,
     greedy: bool,
-    /// Whether any set may ask for a roll-back; else no past need be kept.
-    can_roll_back: bool,
+    /// Whether text may be read again, after a roll-back or before a stop string; else no past
+    /// need be kept.
+    reads_again: bool,
     sets: Vec<SetState>,
+    needs: Needs,
     tail: Tail,
+    history: History,
+    /// The whole completion as it was written, if a rule asks for it.
+    written: String,
+    stop: StopSearch,
+    /// Matches behind a stop string that may yet end the completion before them.
+    deferred: Vec<Hit>,
     /// Tokens of the completion that are released.
     released_tokens: usize,
     released_text: bool,
@@ -40,6 +50,15 @@ pub struct GateState {
     closed: Option<Refusal>,
     /// In a test of a rule set: the only rule that acts, and nothing is held too long.
     probe: Option<usize>,
+}
+
+/// What the rules of a gate need to know besides text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    counts: bool,
+    written: bool,
+    /// Tokens.
+    history: usize,
 }
 
 /// A match at the place where the gate acts.
@@ -69,9 +88,21 @@ enum Stop {
 
 impl GateState {
     pub(crate) fn new(gate: Gate, greedy: bool) -> Self {
+        let needs = Needs::of(&gate);
+        let mut first_mass = 0;
+        let sets = gate.sets().iter().map(|set| {
+            let state = SetState::new(set, first_mass);
+            first_mass += set.set().watched().count();
+            state
+        });
         Self {
-            sets: gate.sets().iter().map(|set| SetState::new(set)).collect(),
-            can_roll_back: gate.sets().iter().any(|set| release::can_roll_back(set)),
+            sets: sets.collect(),
+            reads_again: gate.sets().iter().any(release::can_roll_back),
+            history: History::new(needs.history),
+            needs,
+            written: String::new(),
+            stop: StopSearch::default(),
+            deferred: Vec::new(),
             gate,
             greedy,
             tail: Tail::default(),
@@ -93,20 +124,39 @@ impl GateState {
         state
     }
 
+    /// Ends the completion before the first of `strings` in its text; the text of the first
+    /// `skip_tokens` tokens is not looked at.
+    #[must_use]
+    pub fn stopping_at(self, strings: &[String], skip_tokens: usize) -> Self {
+        let stop = StopSearch::new(strings, skip_tokens);
+        Self {
+            reads_again: self.reads_again || !stop.is_empty(),
+            stop,
+            ..self
+        }
+    }
+
     /// Sees one more token and says what becomes of the completion.
     pub fn check(&mut self, checkpoint: Checkpoint<'_>) -> Verdict {
         let Checkpoint { sample, text, end } = checkpoint;
-        if self.sets.is_empty() {
+        if self.sets.is_empty() && self.stop.is_empty() {
             let admitted = Admitted::new(text.to_owned(), vec![sample], Vec::new(), 1);
             return Verdict::Continue(admitted);
         }
         if let Some(refusal) = &self.closed {
             return Verdict::Reject(refusal.clone());
         }
-        let start = self.tail.end();
-        self.tail.push(sample, text);
-        match self.evaluate(start, text, end) {
-            Ok(()) => Verdict::Continue(self.release(end)),
+        let (start, index) = (self.tail.end(), self.tail.num_tokens());
+        self.history.push(&sample, start);
+        self.tail.push(sample, text, self.needs.counts);
+        if self.needs.written {
+            self.written.push_str(text);
+        }
+        self.stop
+            .advance(&self.tail, self.released_tokens + index, start);
+        match self.evaluate(index, end) {
+            Ok(Some(stop)) => self.stop_at(&stop),
+            Ok(None) => Verdict::Continue(self.release(end)),
             Err(stop) => self.stop(stop),
         }
     }
@@ -133,40 +183,124 @@ impl GateState {
         &self.report
     }
 
-    /// Lets every set read `text`, and those that are due act.
-    fn evaluate(&mut self, start: usize, text: &str, end: bool) -> Result<(), Stop> {
-        for index in 0..self.sets.len() {
-            let set = &self.gate.sets()[index];
-            if self.sets[index].read(set, start, text, end).is_err() {
-                self.fail(index, Cause::Automaton)?;
+    /// Lets every set read token `index` of the tail, and those that are due act. Gives the stop
+    /// string with which the completion ends.
+    fn evaluate(&mut self, index: usize, end: Option<End>) -> Result<Option<Range<usize>>, Stop> {
+        self.read(index, end)?;
+        self.take_found(index, end);
+        loop {
+            self.act()?;
+            for index in 0..self.sets.len() {
+                self.clear(index, end)?;
+            }
+            match self.stop.found() {
+                Some(stop) if self.is_clear_to(stop.end) => {
+                    if !self.redactor.touches(&stop) {
+                        return Ok(Some(stop));
+                    }
+                    self.stop.pass_over(&self.tail);
+                }
+                _ => return Ok(None),
             }
         }
-        self.act(text, end)?;
-        for index in 0..self.sets.len() {
-            self.clear(index, end)?;
-        }
-        Ok(())
     }
 
-    /// Acts on the matches of the sets that have a checkpoint here, earliest first.
-    fn act(&mut self, text: &str, end: bool) -> Result<(), Stop> {
-        let mut hits = Vec::new();
-        for (index, state) in self.sets.iter_mut().enumerate() {
-            if state.is_due(&self.gate.sets()[index], text, end) {
+    /// A stop string is certain: the text ends before it, and is judged as what it is now.
+    fn stop_at(&mut self, stop: &Range<usize>) -> Verdict {
+        let dropped = self.tail.cut(stop);
+        self.history.drop_last(dropped);
+        self.written.truncate(stop.start);
+        self.report.discarded_tokens += dropped as u64;
+        self.flagged.retain(|finding| finding.start < stop.start);
+        self.deferred.clear();
+        self.redactor.roll_back(self.tail.start());
+        for set in &mut self.sets {
+            set.end_before(stop.start, self.tail.start());
+        }
+        self.stop = StopSearch::default();
+        match self.evaluate_tail() {
+            Ok(()) => Verdict::Stopped(self.release(Some(End::Natural))),
+            Err(stop) => self.stop(stop),
+        }
+    }
+
+    /// Reads the whole tail again, as the end of the completion. What could have become a match is
+    /// known not to: the stop string follows.
+    fn evaluate_tail(&mut self) -> Result<(), Stop> {
+        let last = self.tail.num_tokens() - 1;
+        for index in 0..=last {
+            self.read(index, (index == last).then_some(End::Natural))?;
+        }
+        self.take_found(last, Some(End::Natural));
+        self.act()?;
+        (0..self.sets.len()).try_for_each(|index| self.clear(index, Some(End::Natural)))
+    }
+
+    /// Lets every set read token `index` of the tail.
+    fn read(&mut self, index: usize, end: Option<End>) -> Result<(), Stop> {
+        let event = TokenEvent {
+            start: self.tail.bytes_of(index).start,
+            text: self.tail.text_of(index),
+            end,
+            counts_before: self.tail.counts_before(index),
+            history: &self.history,
+            written: &self.written,
+            first_mass: 0,
+        };
+        let sets = self.sets.iter_mut().zip(self.gate.sets()).enumerate();
+        let mut failed = Vec::new();
+        for (number, (state, set)) in sets {
+            if state.read(set, &event).is_err() {
+                failed.push(number);
+            }
+        }
+        failed
+            .into_iter()
+            .try_for_each(|number| self.fail(number, Cause::Automaton))
+    }
+
+    /// Collects what was found by the sets that have a checkpoint after token `index`.
+    fn take_found(&mut self, index: usize, end: Option<End>) {
+        let text = self.tail.text_of(index);
+        for (number, state) in self.sets.iter_mut().enumerate() {
+            if state.is_due(&self.gate.sets()[number], text, end) {
                 self.report.evaluations += 1;
-                hits.extend(state.take_found().map(|found| Hit { set: index, found }));
+                let found = state.take_found();
+                self.deferred
+                    .extend(found.map(|found| Hit { set: number, found }));
             }
         }
         if let Some(rule) = self.probe {
-            hits.retain(|hit| hit.found.rule == rule);
+            self.deferred.retain(|hit| hit.found.rule == rule);
         }
         // Where it became certain, and not where it was found: however the text was cut into
         // tokens, the same match comes first.
-        hits.sort_by_key(|hit| hit.found.known_at);
+        self.deferred.sort_by_key(|hit| hit.found.known_at);
+    }
+
+    /// Acts on what was found, earliest first. What lies behind a stop string waits: the
+    /// completion may end before it.
+    fn act(&mut self) -> Result<(), Stop> {
+        let stop = self.stop.found();
+        let waits = |hit: &Hit| {
+            stop.as_ref()
+                .is_some_and(|stop| hit.found.start >= stop.end)
+        };
+        let (deferred, hits) = std::mem::take(&mut self.deferred)
+            .into_iter()
+            .partition::<Vec<Hit>, _>(waits);
+        self.deferred = deferred;
         for place in hits.chunk_by(|a, b| a.found.known_at == b.found.known_at) {
             self.act_at(place)?;
         }
         Ok(())
+    }
+
+    /// Whether no set has, or could come to have, anything against the text before `byte`.
+    fn is_clear_to(&self, byte: usize) -> bool {
+        let sets = self.sets.iter().zip(self.gate.sets());
+        let mut holding = sets.filter(|(_, set)| set.holds());
+        holding.all(|(state, _)| state.clear_to() >= byte)
     }
 
     /// Acts on matches that became certain at the same byte: the strongest acts, all are recorded.
@@ -197,8 +331,7 @@ impl GateState {
 
     /// What `hit` comes to now.
     fn effect(&self, hit: Hit) -> Effect {
-        let definition = self.gate.sets()[hit.set].definition();
-        match definition.action(hit.found.rule) {
+        match self.gate.sets()[hit.set].action(hit.found.rule) {
             action @ (Action::Observe | Action::Flag) => Effect::Note(action),
             Action::Redact if !self.reaches_back(hit) => Effect::Redact,
             // Part of it is out already, harmless where it stood before a roll-back: only another
@@ -220,7 +353,7 @@ impl GateState {
 
     /// What a `resample` rule comes to when no attempt is left, because of `cause`.
     fn then(&self, hit: Hit, cause: Cause) -> Effect {
-        match self.gate.sets()[hit.set].resample().then {
+        match self.gate.sets()[hit.set].set().resample().then {
             Then::Flag => Effect::Note(Action::Flag),
             Then::Redact if self.reaches_back(hit) => Effect::Refuse(Cause::ReachesBack),
             Then::Redact => Effect::Redact,
@@ -237,7 +370,7 @@ impl GateState {
     /// Why set `index` may not roll back here any more; `None` while it may.
     fn attempts_used_up(&self, index: usize) -> Option<Cause> {
         let attempts = self.sets[index].attempts_here();
-        if attempts >= self.gate.sets()[index].resample().max_attempts {
+        if attempts >= self.gate.sets()[index].set().resample().max_attempts {
             return Some(Cause::AttemptsUsedUp { attempts });
         }
         let quota = self.gate.quota();
@@ -250,7 +383,7 @@ impl GateState {
     fn redact(&mut self, hit: Hit) {
         self.sets[hit.set].settle(hit.found);
         let rule = hit.found.rule;
-        let with = &self.gate.sets()[hit.set].definition().rules[rule].with;
+        let with = &self.gate.sets()[hit.set].set().definition().rules[rule].with;
         let span = hit.found.start..hit.found.end;
         let released = self.tail.start();
         self.redactor.add(span, released, (hit.set, rule), with);
@@ -261,13 +394,13 @@ impl GateState {
         if !self.sets[hit.set].note(hit.found) {
             return;
         }
-        let set = &self.gate.sets()[hit.set];
-        let definition = set.definition();
+        let definition = self.gate.sets()[hit.set].set().definition();
         let finding = Finding {
             ruleset: definition.name.clone(),
             version: definition.version,
             rule: definition.rules[hit.found.rule].id.clone(),
             action: effect.action(),
+            input: None,
             start: hit.found.start,
             end: hit.found.end,
             attempt: self.report.attempts,
@@ -279,20 +412,21 @@ impl GateState {
     }
 
     /// Moves the mark up to which set `index` has nothing against the text.
-    fn clear(&mut self, index: usize, end: bool) -> Result<(), Stop> {
+    fn clear(&mut self, index: usize, end: Option<End>) -> Result<(), Stop> {
         let set = &self.gate.sets()[index];
         let state = &mut self.sets[index];
         if !state.was_due() || !set.holds() {
             return Ok(());
         }
-        let alive_from = state.alive_from(set).unwrap_or(self.tail.end());
-        if set.resample().scope == Scope::Completion && !end {
-            return Ok(());
-        }
-        state.clear_to(alive_from);
+        let all = self.tail.end();
+        let alive_from = state.alive_from().unwrap_or(all);
+        // What is replaced to its end may be cut anywhere.
+        let is_replaced = end.is_some() && self.redactor.replaces(&(alive_from..all));
+        state.set_clear_to(if is_replaced { all } else { alive_from });
         let held = self.tail.num_tokens_beyond(alive_from);
-        let max = set.checkpoint().max_hold_tokens;
-        if held > max && self.probe.is_none() {
+        let max = set.set().checkpoint().max_hold_tokens;
+        let streams = set.set().resample().scope == crate::Scope::Segment;
+        if streams && end.is_none() && held > max && self.probe.is_none() {
             return self.fail(index, Cause::HeldTooLong { held, max });
         }
         Ok(())
@@ -301,7 +435,7 @@ impl GateState {
     /// Set `index` could not come to a verdict: closed, unless it says otherwise or only watches.
     fn fail(&mut self, index: usize, cause: Cause) -> Result<(), Stop> {
         let set = &self.gate.sets()[index];
-        if set.mode() == Mode::Enforce && set.on_gate_error() == OnGateError::Reject {
+        if set.mode() == Mode::Enforce && set.set().on_gate_error() == OnGateError::Reject {
             return Err(Stop::Refuse(self.refusal(index, None, cause)));
         }
         self.report.errors += 1;
@@ -310,7 +444,7 @@ impl GateState {
     }
 
     fn refusal(&self, index: usize, rule: Option<usize>, cause: Cause) -> Refusal {
-        let definition = self.gate.sets()[index].definition();
+        let definition = self.gate.sets()[index].set().definition();
         let rule = rule.map(|rule| &definition.rules[rule]);
         Refusal {
             ruleset: definition.name.clone(),
@@ -320,6 +454,22 @@ impl GateState {
             after_release: self.released_text,
             cause,
         }
+    }
+}
+
+impl Needs {
+    fn of(gate: &Gate) -> Self {
+        let rules = gate.sets().iter().flat_map(|set| set.set().rules());
+        let mut needs = Needs::default();
+        for rule in rules.filter(|rule| rule.on == Side::Output) {
+            match &rule.kind {
+                Kind::Length(_) => needs.counts = true,
+                Kind::Language(_) => needs.written = true,
+                Kind::Logits(limits) => needs.history = needs.history.max(limits.window),
+                _ => {}
+            }
+        }
+        needs
     }
 }
 

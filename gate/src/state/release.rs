@@ -1,19 +1,24 @@
 //! What leaves the tail: forward into [`Admitted`], or back.
 
 use super::{GateState, Stop};
-use crate::{Admitted, Mode, RuleSet, Verdict, ruleset::Action, tail::Taken};
+use crate::{Action, Admitted, BoundSet, End, Side, Verdict, tail::Taken};
 
 impl GateState {
     /// Releases what no set holds back.
-    pub(super) fn release(&mut self, end: bool) -> Admitted {
+    pub(super) fn release(&mut self, end: Option<End>) -> Admitted {
         let all = self.tail.num_tokens();
-        let count = match self.cleared_to() {
-            Some(limit) if !end => self.tail.num_tokens_before(limit),
+        let count = match self.released_to(end) {
+            Some(limit) if end.is_none() || limit < self.tail.end() => {
+                self.tail.num_tokens_before(limit)
+            }
             _ => all,
         };
+        if end.is_some() {
+            self.report.withheld_tokens += (all - count) as u64;
+        }
         let Taken { text, start } = self.tail.first(count);
         for (state, set) in self.sets.iter_mut().zip(self.gate.sets()) {
-            if self.can_roll_back && count > 0 {
+            if self.reads_again && count > 0 {
                 state.release(set, start, text, count == all);
             }
         }
@@ -24,22 +29,31 @@ impl GateState {
             !replaced.iter().any(|span| touches(span, from, to))
         });
         self.released_tokens += count;
+        self.history.trim(all - count);
         self.released_text |= !released.is_empty();
         let flagged = self.take_flagged(end);
         Admitted::new(released, samples, flagged, count)
     }
 
-    /// The first byte that some set holds back; `None` where none ever does.
-    fn cleared_to(&self) -> Option<usize> {
+    /// The first byte that is held back; `None` where nothing ever is.
+    fn released_to(&self, end: Option<End>) -> Option<usize> {
         let sets = self.sets.iter().zip(self.gate.sets());
         let holding = sets.filter(|(_, set)| set.holds());
-        holding.map(|(state, _)| state.cleared_to()).min()
+        let held_by_sets = holding
+            .map(|(state, set)| state.released_to(set, end))
+            .min();
+        let held_by_stop = match end {
+            None if self.stop.is_empty() => None,
+            None => Some(self.stop.alive_from(&self.tail).unwrap_or(self.tail.end())),
+            Some(_) => self.stop.found().map(|stop| stop.start),
+        };
+        held_by_sets.into_iter().chain(held_by_stop).min()
     }
 
-    fn take_flagged(&mut self, end: bool) -> Vec<crate::Finding> {
+    fn take_flagged(&mut self, end: Option<End>) -> Vec<crate::Finding> {
         let released = self.tail.start();
         self.flagged
-            .extract_if(.., |finding| end || finding.end <= released)
+            .extract_if(.., |finding| end.is_some() || finding.end <= released)
             .collect()
     }
 
@@ -49,7 +63,12 @@ impl GateState {
             self.refused.refuse(self.tail.samples());
             self.report.sampling_modified = true;
         }
-        self.report.discarded_tokens += self.tail.clear() as u64;
+        let discarded = self.tail.clear();
+        self.report.discarded_tokens += discarded as u64;
+        self.history.drop_last(discarded);
+        self.written.truncate(self.tail.start());
+        self.stop.roll_back(self.tail.start());
+        self.deferred.clear();
         self.flagged.clear();
         let hit = match stop {
             Stop::Again(hit) => hit,
@@ -72,9 +91,9 @@ impl GateState {
 }
 
 /// Whether a set may ask for a roll-back.
-pub(super) fn can_roll_back(set: &RuleSet) -> bool {
-    let mut actions = set.rules().map(|rule| rule.action);
-    set.mode() == Mode::Enforce && actions.any(|action| action == Action::Resample)
+pub(super) fn can_roll_back(set: &BoundSet) -> bool {
+    let mut rules = set.set().rules().enumerate();
+    rules.any(|(index, rule)| rule.on == Side::Output && set.action(index) == Action::Resample)
 }
 
 /// Whether the token with bytes `from..to` tells something of a replaced stretch. A token without

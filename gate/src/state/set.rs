@@ -1,8 +1,10 @@
 //! What one rule set knows of one sequence.
 
+use super::history::TokenEvent;
 use crate::{
-    RuleSet, Scope,
-    scan::{GaveUp, Match, Scan},
+    BoundSet, End, Scope,
+    judge::Memory,
+    scan::{GaveUp, Match, Matcher, Scan},
 };
 
 /// What one rule set knows of one sequence.
@@ -16,13 +18,19 @@ pub(super) struct SetState {
     found: Vec<Match>,
     /// Tokens since the last checkpoint.
     unchecked_tokens: usize,
-    /// As far as this set goes, everything before may be released.
-    cleared_to: usize,
+    /// This set has, and can come to have, nothing against what lies before.
+    clear_to: usize,
+    /// From where on a rule that holds could still match.
+    alive_from: Option<usize>,
     /// Roll-backs since the release moved past `refused_at`.
     attempts_here: u32,
     /// The furthest byte at which a refused match began.
     refused_at: usize,
     rules: Vec<RuleState>,
+    /// For each judge of the set.
+    memories: Vec<Memory>,
+    /// Where its masses begin among those of all sets.
+    first_mass: usize,
     /// It failed, and lets everything pass because it says `on_gate_error: flag`.
     blind: bool,
 }
@@ -36,53 +44,86 @@ struct RuleState {
 }
 
 impl SetState {
-    pub(super) fn new(set: &RuleSet) -> Self {
-        let scan = Scan::new(set.matcher());
+    pub(super) fn new(set: &BoundSet, first_mass: usize) -> Self {
+        let matcher = set.set().output();
+        let scan = Scan::new(matcher);
         Self {
             base: scan.clone(),
             head: scan,
             found: Vec::new(),
             unchecked_tokens: 0,
-            cleared_to: 0,
+            clear_to: 0,
+            alive_from: None,
             attempts_here: 0,
             refused_at: 0,
-            rules: vec![RuleState::default(); set.rules().count()],
+            rules: vec![RuleState::default(); set.set().rules().count()],
+            memories: vec![Memory::default(); matcher.judges.len()],
+            first_mass,
             blind: false,
         }
     }
 
-    /// Reads the text of one more token, which begins at byte `start`.
-    pub(super) fn read(
-        &mut self,
-        set: &RuleSet,
-        start: usize,
-        text: &str,
-        end: bool,
-    ) -> Result<(), GaveUp> {
+    /// Reads one more token.
+    pub(super) fn read(&mut self, set: &BoundSet, event: &TokenEvent<'_>) -> Result<(), GaveUp> {
         self.unchecked_tokens += 1;
         if self.blind {
-            self.cleared_to = start + text.len();
             return Ok(());
         }
-        let matcher = set.matcher();
-        self.head.advance(matcher, start, text, &mut self.found)?;
-        if end {
-            self.head
-                .finish(matcher, start + text.len(), &mut self.found);
-        } else {
+        let matcher = set.set().output();
+        let known = self.found.len();
+        self.head
+            .advance(matcher, event.start, event.text, &mut self.found)?;
+        if event.end != Some(End::Natural) {
             self.head.settle(matcher, &mut self.found);
         }
+        // At a cut, what could have become a match is what was alive before the end.
+        let alive_from = self.head.alive_from(matcher);
+        if event.ends() {
+            self.head.finish(matcher, event.end_byte(), &mut self.found);
+        }
+        self.judge(matcher, known, event);
+        let judged = matcher
+            .judges
+            .iter()
+            .filter_map(|judge| judge.alive_from(event));
+        self.alive_from = match event.end {
+            None => judged.chain(alive_from).min(),
+            Some(End::Cut) => alive_from,
+            Some(End::Natural) => None,
+        };
         Ok(())
     }
 
+    /// Lets the judges see the token; matches from `known` on are those of its text.
+    fn judge(&mut self, matcher: &Matcher, known: usize, event: &TokenEvent<'_>) {
+        if matcher.judges.is_empty() {
+            return;
+        }
+        let event = TokenEvent {
+            first_mass: self.first_mass,
+            ..*event
+        };
+        let memories = &mut self.memories;
+        let mut satisfied = self.found.split_off(known);
+        satisfied.retain(|found| {
+            let judges = matcher.judges.iter().zip(memories.iter_mut());
+            let required = judges.map(|(judge, memory)| judge.satisfy(*found, memory));
+            !required.fold(false, |any, one| any | one)
+        });
+        self.found.append(&mut satisfied);
+        let judges = matcher.judges.iter().zip(memories);
+        let found = judges.filter_map(|(judge, memory)| judge.judge(&event, memory));
+        self.found.extend(found);
+    }
+
     /// Whether the set has a checkpoint after the token with `text`; if so, it counts as done.
-    pub(super) fn is_due(&mut self, set: &RuleSet, text: &str, end: bool) -> bool {
-        let config = set.checkpoint();
+    pub(super) fn is_due(&mut self, set: &BoundSet, text: &str, end: Option<End>) -> bool {
+        let config = set.set().checkpoint();
         let tokens = self.unchecked_tokens;
-        let due = end
+        let due = end.is_some()
             || config.every_tokens.is_some_and(|every| tokens >= every)
             || (config.sentence && ends_sentence(text))
-            || (set.resample().scope == Scope::Segment && tokens >= config.max_hold_tokens);
+            || (set.set().resample().scope == Scope::Segment && tokens >= config.max_hold_tokens);
         if due {
             self.unchecked_tokens = 0;
         }
@@ -116,17 +157,26 @@ impl SetState {
         new
     }
 
-    /// The first byte from which a rule that holds could still match.
-    pub(super) fn alive_from(&self, set: &RuleSet) -> Option<usize> {
-        self.head.alive_from(set.matcher())
+    /// The first byte from which a rule that holds could still match, or at a cut could have.
+    pub(super) fn alive_from(&self) -> Option<usize> {
+        self.alive_from
     }
 
-    pub(super) fn clear_to(&mut self, byte: usize) {
-        self.cleared_to = byte;
+    pub(super) fn set_clear_to(&mut self, byte: usize) {
+        self.clear_to = byte;
     }
 
-    pub(super) fn cleared_to(&self) -> usize {
-        self.cleared_to
+    /// This set has, and can come to have, nothing against what lies before.
+    pub(super) fn clear_to(&self) -> usize {
+        self.clear_to
+    }
+
+    /// What lies before may be released as far as this set goes.
+    pub(super) fn released_to(&self, set: &BoundSet, end: Option<End>) -> usize {
+        match set.set().resample().scope {
+            Scope::Completion if end.is_none() => 0,
+            _ => self.clear_to,
+        }
     }
 
     pub(super) fn attempts_here(&self) -> u32 {
@@ -136,7 +186,8 @@ impl SetState {
     /// Lets everything before `end` pass; `for_good`: and all that follows.
     pub(super) fn give_up(&mut self, end: usize, for_good: bool) {
         self.head.forget_threads();
-        self.cleared_to = end;
+        self.alive_from = None;
+        self.clear_to = end;
         self.blind |= for_good;
     }
 
@@ -146,12 +197,22 @@ impl SetState {
         self.refused_at = self.refused_at.max(byte);
     }
 
-    /// All text from byte `released` on is gone.
-    pub(super) fn roll_back(&mut self, released: usize) {
+    /// The text ends before `byte` after all, and is read once more from `released` on: what was
+    /// acted on stays so.
+    pub(super) fn end_before(&mut self, byte: usize, released: usize) {
         self.head.copy_from(&self.base);
+        for memory in &mut self.memories {
+            memory.end_before(byte);
+        }
         self.found.clear();
         self.unchecked_tokens = 0;
-        self.cleared_to = released;
+        self.alive_from = None;
+        self.clear_to = released;
+    }
+
+    /// All text from byte `released` on is gone.
+    pub(super) fn roll_back(&mut self, released: usize) {
+        self.end_before(released, released);
         for rule in &mut self.rules {
             rule.noted_to = rule.noted_to.min(released);
             rule.settled_to = rule.settled_to.min(released);
@@ -159,14 +220,14 @@ impl SetState {
     }
 
     /// `text`, which begins at byte `start`, is released; `all`: and nothing is left.
-    pub(super) fn release(&mut self, set: &RuleSet, start: usize, text: &str, all: bool) {
+    pub(super) fn release(&mut self, set: &BoundSet, start: usize, text: &str, all: bool) {
         if all {
             self.base.copy_from(&self.head);
         } else if !self.blind {
             // What it finds has been acted on; and it cannot give up where the head did not.
-            let found = &mut Vec::new();
-            let read = self.base.advance(set.matcher(), start, text, found);
-            self.base.settle(set.matcher(), found);
+            let (matcher, found) = (set.set().output(), &mut Vec::new());
+            let read = self.base.advance(matcher, start, text, found);
+            self.base.settle(matcher, found);
             self.blind |= read.is_err();
         }
         if start + text.len() > self.refused_at {

@@ -336,7 +336,7 @@ fn admitted_pieces_join() {
     let mut admitted = Vec::new();
     for (index, text) in ["odd ", "one"].into_iter().enumerate() {
         let sample = crate::stream::sample(u32::try_from(index).unwrap());
-        let end = index == 1;
+        let end = (index == 1).then_some(portcullis_gate::End::Natural);
         let verdict = state.check(portcullis_gate::Checkpoint { sample, text, end });
         let Verdict::Continue(piece) = verdict else {
             panic!("{verdict:?}");

@@ -56,7 +56,7 @@ const ALL_AT_ONCE: &str = r#"1:10: the name of the set, `no name`, is not a name
 6:26: `max_attempts` is not a whole number in its range; use one from 1 to 64
 6:38: `then` has an unknown value; use one of reject, redact, flag
 8:3: `why` is missing; say in `why` which law, policy or incident asks for it
-8:3: the rule does not say what to look for; add `phrases: ["…"]` or `regex: '…'`
+8:3: the rule does not say what to look for; add `phrases: ["…"]`, `regex: '…'` or another kind
 8:3: rule `one` has no test; add `{rule: one, should_fail: "…"}` to `tests`
 9:3: unknown key `phrase`; did you mean `phrases`?
 11:3: a second rule has the id `one`; give it another id
@@ -108,8 +108,8 @@ fn yaml_that_is_none_of_the_format() {
         r#"3:1: a second document begins here; one file holds one rule set: split it"#,
     );
     check(
-        "a: [[[[[[[[[x]]]]]]]]]\n",
-        r#"1:11: more than 8 levels of nesting; no part of a rule set is that deep"#,
+        &format!("a: {}x{}", "[".repeat(33), "]".repeat(33)),
+        r#"1:35: more than 32 levels of nesting; no part of a rule set is that deep"#,
     );
     check(
         "? [a]\n: b\n",
@@ -134,29 +134,52 @@ fn bytes_that_are_no_text() {
 
 #[test]
 fn kinds_that_are_not_built_are_refused_by_name() {
-    for kind in [
-        "pii: [email]",
-        "json_schema: a.json",
-        "grammar: x",
-        "logits: {window: 3}",
-        "semantic: {model: m}",
-        "judge: {question: q}",
-        "injection: {min: 0.9}",
-        "length: {max_tokens: 3}",
-        "require: x",
-        "language: en",
-    ] {
+    for kind in ["semantic: {model: m}", "judge: {question: q}"] {
         let name = kind.split(':').next().unwrap();
-        let expected = format!("5:19: kind `{name}` is not built yet; built are phrases, regex");
+        let place = 5 + 15 + kind.find(' ').unwrap();
+        let expected = format!(
+            "5:{place}: kind `{name}` is not built yet; built are phrases, regex, pii, injection, \
+             require, length, logits, language, json_schema, grammar"
+        );
         check_rule(&format!("{kind}, action: flag"), &expected);
     }
+}
+
+#[test]
+fn rules_that_contradict_themselves() {
     check_rule(
-        "on: input, phrases: [x], action: reject",
-        r#"5:19: `on: input` is not built yet; rules look at the completion: leave `on` out"#,
+        "on: input, phrases: [x], action: resample",
+        "5:52: a prompt cannot be drawn again; use reject, redact, flag or observe",
     );
     check_rule(
         "phrases: [x], action: reject, at: end",
-        r#"5:49: `at` of a rule is not built yet; rules are evaluated at the checkpoints of the set: leave `at` out"#,
+        "5:53: `phrases` is evaluated at the checkpoints of the set; leave `at` out, or write \
+         `checkpoint: {at: [end]}` for the whole set",
+    );
+    check_rule(
+        "length: {max_characters: 3}, action: redact",
+        "5:56: `length` finds no stretch of text that could be replaced; use reject, resample, \
+         flag or observe",
+    );
+    check_rule(
+        "on: input, length: {max_tokens: 3}, action: flag",
+        "5:38: the tokens of a prompt are bounded by the context of the model; use \
+         `max_characters`\n6:9: what this rule finds depends on the model's tokens, not on a text; \
+         leave the test out",
+    );
+    check_rule(
+        "require: x, action: resample",
+        "5:3: rule `r` is judged at the end, and its text would be out by then; write \
+         `resample: {scope: completion}`, which holds everything back, or `action: flag`",
+    );
+    check_rule(
+        "regex: 'a', pii: [email], action: flag",
+        "5:36: a rule has either `regex` or `pii`; make two rules of it",
+    );
+    check_rule(
+        "json_schema: reply.schema.json, action: reject",
+        "5:32: `json_schema` is written here, not in a file of its own; put the schema under \
+         `json_schema:`; the set's digest must cover it",
     );
 }
 
@@ -224,7 +247,7 @@ fn patterns_that_cannot_be_run() {
 fn keys_that_do_not_fit_together() {
     check_rule(
         "action: flag",
-        r#"5:3: the rule does not say what to look for; add `phrases: ["…"]` or `regex: '…'`"#,
+        r#"5:3: the rule does not say what to look for; add `phrases: ["…"]`, `regex: '…'` or another kind"#,
     );
     check_rule(
         "phrases: [a], regex: a, action: flag",

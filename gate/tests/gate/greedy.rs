@@ -1,6 +1,6 @@
 //! Retries of draws that repeat themselves: exactly what was refused is taken away.
 
-use portcullis_gate::{Checkpoint, Gate, Quota, Verdict};
+use portcullis_gate::{Checkpoint, End, Gate, Quota, Verdict};
 use portcullis_types::{Sample, TokenId};
 
 use crate::stream::{enforce, ruleset, sample};
@@ -47,9 +47,9 @@ fn write(gate: &Gate, len: usize) -> (Option<Vec<TokenId>>, u32) {
         match state.check(Checkpoint {
             sample: draw(token, last),
             text,
-            end,
+            end: end.then_some(End::Natural),
         }) {
-            Verdict::Continue(_) => {}
+            Verdict::Continue(_) | Verdict::Stopped(_) => {}
             Verdict::Resample { keep_tokens } => tokens.truncate(keep_tokens),
             Verdict::Reject(_) => return (None, state.attempt()),
         }
@@ -75,7 +75,7 @@ fn the_first_token_of_a_refused_phrase_is_not_banned() {
         let verdict = state.check(Checkpoint {
             sample: draw(token, last),
             text,
-            end: false,
+            end: None,
         });
         assert_eq!(
             matches!(verdict, Verdict::Resample { keep_tokens: 0 }),
@@ -107,14 +107,14 @@ fn the_mask_is_gone_once_the_place_is_passed() {
         state.check(Checkpoint {
             sample: draw(token, None),
             text,
-            end: false,
+            end: None,
         });
     }
     assert!(!state.mask().is_empty());
     state.check(Checkpoint {
         sample: draw(3, None),
         text: "d",
-        end: false,
+        end: None,
     });
     assert!(state.mask().is_empty());
     assert!(state.mask_after(&[0, 1]).is_empty());
@@ -141,7 +141,7 @@ fn fresh_draws_need_no_mask() {
     let verdict = state.check(Checkpoint {
         sample: sample(0),
         text: "a",
-        end: false,
+        end: None,
     });
     assert_eq!(verdict, Verdict::Resample { keep_tokens: 0 });
     assert!(state.mask().is_empty());

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use portcullis_gate::{Action, Checkpoint, Gate, Mode, Quota, RuleSet, Scope, Then, Verdict};
+use portcullis_gate::{Action, Checkpoint, End, Gate, Mode, Quota, RuleSet, Scope, Then, Verdict};
 use proptest::prelude::*;
 
 use crate::{
@@ -242,9 +242,9 @@ fn write_drafts(gate: &Gate, drafts: &[Vec<String>]) -> (String, Outcome) {
         match state.check(Checkpoint {
             sample: sample(0),
             text,
-            end,
+            end: end.then_some(End::Natural),
         }) {
-            Verdict::Continue(admitted) => {
+            Verdict::Continue(admitted) | Verdict::Stopped(admitted) => {
                 outcome.text += admitted.text();
                 outcome.released_tokens += admitted.num_tokens();
                 if end {

@@ -9,4 +9,5 @@ mod evasion;
 mod greedy;
 mod law;
 mod oracle;
+mod stop;
 mod stream;

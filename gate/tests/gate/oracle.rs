@@ -105,7 +105,9 @@ impl Scanner {
                     .collect(),
                 whole_word: *whole_word,
             },
-            Kind::Regex { pattern, max_span } => {
+            Kind::Regex {
+                pattern, max_span, ..
+            } => {
                 let folded = normalise != Normalise::None;
                 let engine = PikeVM::builder()
                     .syntax(syntax::Config::new().case_insensitive(folded))
@@ -118,6 +120,7 @@ impl Scanner {
                     max_span: max_span.unwrap_or(usize::MAX),
                 }
             }
+            other => unreachable!("the law makes no {} rules", other.as_str()),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use portcullis_gate::{Checkpoint, Finding, Gate, GateState, Quota, Refusal, RuleSet, Verdict};
+use portcullis_gate::{
+    Checkpoint, End, Finding, Gate, GateState, Quota, Refusal, RuleSet, Verdict,
+};
 use portcullis_types::Sample;
 
 /// Loads a set with `head` (everything before the rules) and `rules`; tests that always pass are
@@ -36,6 +38,7 @@ pub(crate) fn sample(token: u32) -> Sample {
         drawn_logprob: -1.0,
         entropy: 0.5,
         top: Vec::new(),
+        masses: Vec::new(),
     }
 }
 
@@ -79,10 +82,10 @@ pub(crate) fn run_with(
         let checkpoint = Checkpoint {
             sample: sample(u32::try_from(at).unwrap()),
             text: &text,
-            end: at + 1 == tokens.len(),
+            end: (at + 1 == tokens.len()).then_some(End::Natural),
         };
         match state.check(checkpoint) {
-            Verdict::Continue(admitted) => {
+            Verdict::Continue(admitted) | Verdict::Stopped(admitted) => {
                 at += 1;
                 outcome.text += admitted.text();
                 outcome.pieces.push(admitted.text().to_owned());

@@ -11,6 +11,7 @@ fn draw(params: SamplingParams) -> Draw {
         position: 0,
         attempt: 0,
         mask: TokenMask::default(),
+        watch: Arc::default(),
         history: None,
     }
 }

@@ -129,4 +129,6 @@ pub(crate) struct FindingRef {
     pub(crate) version: u32,
     pub(crate) rule: String,
     pub(crate) action: &'static str,
+    /// `input` or `output`.
+    pub(crate) on: &'static str,
 }

@@ -44,7 +44,7 @@ async fn a_refusal_after_a_release_ends_the_answer() {
         "rulesets": [{"name": "test-rules", "version": 1, "mode": "enforce"}],
         "attempts": 0,
         "findings": [{"ruleset": "test-rules", "version": 1, "rule": "no-word",
-                      "action": "reject"}],
+                      "action": "reject", "on": "output"}],
     });
     assert_eq!(whole["admissibility"], admissibility);
 

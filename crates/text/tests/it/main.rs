@@ -10,5 +10,4 @@ mod control_tokens;
 mod detokenizer;
 mod golden;
 mod loading;
-mod stop;
 mod support;

@@ -1,37 +1,134 @@
-//! A rule's words to expressions that an automaton can run.
+//! Kinds that look for stretches of text: reading them, and the expressions that an automaton runs.
 
 use regex_syntax::{
     ParserBuilder,
     hir::{Hir, HirKind, Look},
 };
 
-use super::{
-    fields::printable,
-    model::{Kind, Normalise, Rule},
+use super::{Check, Checksum, Kind, PersonalData, TextPattern, injection::LISTS};
+use crate::{
+    Normalise, Rule,
+    diagnostic::{Diagnostics, Place},
+    limits::{PHRASE_BYTES_MAX, PHRASES_MAX, REGEX_BYTES_MAX, SPAN_BYTES_MAX},
+    ruleset::fields::{self, Fields, printable},
+    ruleset::yaml::Node,
+    view,
 };
-use crate::{limits::SPAN_BYTES_MAX, view};
 
 /// Depth of nesting in a regular expression.
 const NEST_MAX: u32 = 50;
 
 /// What is wrong with a pattern, and how to mend it.
-pub(super) struct Unusable {
-    pub(super) message: String,
-    pub(super) mend: String,
+pub(crate) struct Unusable {
+    pub(crate) message: String,
+    pub(crate) mend: String,
 }
 
 /// One pattern, ready to be compiled.
 #[derive(Debug)]
-pub(super) struct Expression {
-    pub(super) hir: Hir,
+pub(crate) struct Expression {
+    pub(crate) hir: Hir,
     /// Longer matches do not count; `None` where no match is longer than is allowed anyway.
-    pub(super) max_span: Option<usize>,
+    pub(crate) max_span: Option<usize>,
     /// Whether it depends on what follows its match.
-    pub(super) looks_ahead: bool,
+    pub(crate) looks_ahead: bool,
+    /// What a match must satisfy besides.
+    pub(crate) check: Option<Check>,
+}
+
+pub(super) fn read_phrases(
+    fields: &Fields<'_>,
+    node: &Node,
+    mistakes: &mut Diagnostics,
+) -> Option<(Kind, Vec<Place>)> {
+    let (phrases, places) = texts(node, "`phrases`", "a phrase", mistakes)?;
+    let whole_word = fields.get("whole_word");
+    let whole_word = whole_word.and_then(|n| fields::boolean(n, "`whole_word`", mistakes));
+    let kind = Kind::Phrases {
+        phrases,
+        whole_word: whole_word.unwrap_or(false),
+    };
+    Some((kind, places))
+}
+
+pub(super) fn read_require(
+    _: &Fields<'_>,
+    node: &Node,
+    mistakes: &mut Diagnostics,
+) -> Option<(Kind, Vec<Place>)> {
+    if node.is_scalar() {
+        let text = fields::text(node, "`require`", PHRASE_BYTES_MAX, mistakes)?;
+        return Some((Kind::Require(vec![text.to_owned()]), vec![node.at]));
+    }
+    let (texts, places) = texts(node, "`require`", "a required text", mistakes)?;
+    Some((Kind::Require(texts), places))
+}
+
+fn texts(
+    node: &Node,
+    what: &str,
+    one: &str,
+    mistakes: &mut Diagnostics,
+) -> Option<(Vec<String>, Vec<Place>)> {
+    let items = fields::items(node, what, PHRASES_MAX, mistakes)?;
+    let texts = items.iter().filter_map(|item| {
+        let text = fields::text(item, one, PHRASE_BYTES_MAX, mistakes)?;
+        Some((text.to_owned(), item.at))
+    });
+    Some(texts.unzip())
+}
+
+pub(super) fn read_regex(
+    fields: &Fields<'_>,
+    node: &Node,
+    mistakes: &mut Diagnostics,
+) -> Option<(Kind, Vec<Place>)> {
+    let pattern = fields::text(node, "`regex`", REGEX_BYTES_MAX, mistakes);
+    let max_span = fields.get("max_span");
+    let max_span =
+        max_span.and_then(|n| fields::number(n, "`max_span`", 1..=SPAN_BYTES_MAX, mistakes));
+    let checksum = fields.get("checksum");
+    let checksum = checksum.and_then(|n| fields::word(n, "`checksum`", &Checksum::WORDS, mistakes));
+    let kind = Kind::Regex {
+        pattern: pattern?.to_owned(),
+        max_span,
+        checksum,
+    };
+    Some((kind, vec![node.at]))
+}
+
+pub(super) fn read_pii(
+    _: &Fields<'_>,
+    node: &Node,
+    mistakes: &mut Diagnostics,
+) -> Option<(Kind, Vec<Place>)> {
+    let words = PersonalData::WORDS;
+    let items = fields::items(node, "`pii`", words.len(), mistakes)?;
+    let (mut data, mut places) = (Vec::new(), Vec::new());
+    for item in items {
+        if let Some(one) = fields::word(item, "`pii`", &words, mistakes) {
+            places.extend(one.patterns().iter().map(|_| item.at));
+            data.push(one);
+        }
+    }
+    Some((Kind::Pii(data), places))
+}
+
+pub(super) fn read_injection(
+    _: &Fields<'_>,
+    node: &Node,
+    mistakes: &mut Diagnostics,
+) -> Option<(Kind, Vec<Place>)> {
+    let fields = Fields::open(node, "`injection`", &["patterns"], mistakes)?;
+    let mend = "write `injection: {patterns: v1}`: the list is part of what the set means";
+    let list = fields.require("patterns", mend, mistakes)?;
+    let list = fields::word(list, "`patterns`", &LISTS, mistakes)?;
+    let places = vec![node.at; list.patterns().len()];
+    Some((Kind::Injection(list), places))
 }
 
 /// The expressions of a rule, one for each of its patterns in their order.
-pub(super) fn expressions(rule: &Rule) -> Vec<Result<Expression, Unusable>> {
+pub(crate) fn expressions(rule: &Rule) -> Vec<Result<Expression, Unusable>> {
     match &rule.kind {
         Kind::Phrases {
             phrases,
@@ -42,7 +139,30 @@ pub(super) fn expressions(rule: &Rule) -> Vec<Result<Expression, Unusable>> {
                 .map(|text| phrase(text, rule.normalise, *whole_word))
                 .collect()
         }
-        Kind::Regex { pattern, max_span } => vec![regex(pattern, rule.normalise, *max_span)],
+        Kind::Require(texts) => {
+            let texts = texts.iter();
+            texts
+                .map(|text| phrase(text, rule.normalise, false))
+                .collect()
+        }
+        Kind::Regex {
+            pattern,
+            max_span,
+            checksum,
+        } => {
+            let check = checksum.map(Check::Checksum);
+            vec![regex(pattern, rule.normalise, *max_span, check)]
+        }
+        Kind::Pii(data) => data
+            .iter()
+            .flat_map(|one| shipped(one.patterns()))
+            .collect(),
+        Kind::Injection(list) => shipped(list.patterns()).collect(),
+        Kind::Length(_)
+        | Kind::Logits(_)
+        | Kind::Language(_)
+        | Kind::JsonSchema(_)
+        | Kind::Grammar(_) => Vec::new(),
     }
 }
 
@@ -84,19 +204,34 @@ fn phrase(text: &str, normalise: Normalise, whole_word: bool) -> Result<Expressi
         hir,
         max_span: None,
         looks_ahead: whole_word,
+        check: None,
     })
+}
+
+/// Patterns of ours are written for folded text: in small letters.
+fn shipped(patterns: Vec<TextPattern>) -> impl Iterator<Item = Result<Expression, Unusable>> {
+    let patterns = patterns.into_iter();
+    patterns.map(|pattern| expression(parse(pattern.regex, false)?, None, pattern.check))
 }
 
 fn regex(
     pattern: &str,
     normalise: Normalise,
     max_span: Option<usize>,
+    check: Option<Check>,
 ) -> Result<Expression, Unusable> {
     let folded = normalise != Normalise::None;
     if folded {
         refuse_unseen(&parse(pattern, false)?)?;
     }
-    let hir = parse(pattern, folded)?;
+    expression(parse(pattern, folded)?, max_span, check)
+}
+
+fn expression(
+    hir: Hir,
+    max_span: Option<usize>,
+    check: Option<Check>,
+) -> Result<Expression, Unusable> {
     let properties = hir.properties();
     refuse_lengths(properties.minimum_len(), properties.maximum_len(), max_span)?;
     let looks = properties.look_set();
@@ -114,6 +249,7 @@ fn regex(
             .any(|look| !matches!(look, Look::Start | Look::StartLF)),
         max_span: max_span.filter(bounded),
         hir,
+        check,
     })
 }
 

@@ -1,0 +1,174 @@
+//! Rules on the prompt: each of its texts is looked at whole, before the model sees anything.
+
+use std::{ops::Range, sync::Arc};
+
+use crate::{
+    Action, BoundSet, Cause, End, Finding, Gate, Mode, OnGateError, Refusal,
+    judge::Memory,
+    limits::FINDINGS_MAX,
+    redact::Redactor,
+    scan::{GaveUp, Match, Scan},
+    state::history::{Counts, History, TokenEvent},
+};
+
+/// The texts of a prompt as the model may see them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AdmittedInput {
+    /// As many as were given, in their order, redactions replaced.
+    pub texts: Vec<String>,
+    /// What was found: the first [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+}
+
+/// A prompt that the model may not see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefusedInput {
+    /// Which rule refused.
+    pub refusal: Refusal,
+    /// What was found, the reason for the refusal included.
+    pub findings: Vec<Finding>,
+}
+
+impl Gate {
+    /// Whether some rule looks at the prompt.
+    pub fn reads_input(&self) -> bool {
+        self.sets().iter().any(|set| set.set().reads_input())
+    }
+
+    /// Judges the texts of a prompt: its messages, or the prompt itself.
+    ///
+    /// # Errors
+    /// A rule with `action: reject` matched, or a set could not be evaluated and says `reject`.
+    pub fn check_input(&self, texts: Vec<String>) -> Result<AdmittedInput, Box<RefusedInput>> {
+        let mut input = AdmittedInput {
+            texts,
+            findings: Vec::new(),
+        };
+        for index in 0..input.texts.len() {
+            let text = std::mem::take(&mut input.texts[index]);
+            match self.judge_text(index, &text, &mut input.findings) {
+                Ok(redacted) => input.texts[index] = redacted.unwrap_or(text),
+                Err(refusal) => {
+                    let findings = input.findings;
+                    return Err(Box::new(RefusedInput { refusal, findings }));
+                }
+            }
+        }
+        Ok(input)
+    }
+
+    /// Gives the text with its redactions, if it has any.
+    fn judge_text(
+        &self,
+        index: usize,
+        text: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<String>, Refusal> {
+        let mut redactor = Redactor::default();
+        let (mut redacts, mut refusal) = (false, None);
+        for (number, set) in self.sets().iter().enumerate() {
+            let matches = match matches(set, text) {
+                Ok(matches) => matches,
+                Err(GaveUp) if fails_closed(set) => {
+                    return Err(refuse(set, None, Cause::Automaton));
+                }
+                Err(GaveUp) => continue,
+            };
+            for (rule, span) in matches {
+                let finding = finding(set, rule, index, span.clone());
+                match finding.action {
+                    Action::Reject | Action::Resample => {
+                        let cause = Cause::Input { index };
+                        refusal.get_or_insert_with(|| refuse(set, Some(rule), cause));
+                    }
+                    Action::Redact => {
+                        let with = &set.set().definition().rules[rule].with;
+                        redactor.add(span, 0, (number, rule), with);
+                        redacts = true;
+                    }
+                    Action::Flag | Action::Observe => {}
+                }
+                if findings.len() < FINDINGS_MAX {
+                    findings.push(finding);
+                }
+            }
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        Ok(redacts.then(|| {
+            let mut redacted = String::with_capacity(text.len());
+            redactor.render(0, text, &mut redacted);
+            redacted
+        }))
+    }
+}
+
+/// What the rules of a set find in a whole text: for each rule, its stretches of overlapping
+/// matches.
+fn matches(set: &BoundSet, text: &str) -> Result<Vec<(usize, Range<usize>)>, GaveUp> {
+    let matcher = set.set().input();
+    let (mut scan, mut found) = (Scan::new(matcher), Vec::new());
+    scan.advance(matcher, 0, text, &mut found)?;
+    scan.finish(matcher, text.len(), &mut found);
+    let event = TokenEvent {
+        start: 0,
+        text,
+        end: Some(End::Natural),
+        counts_before: Counts::default(),
+        history: &History::default(),
+        written: text,
+        first_mass: 0,
+    };
+    for judge in &matcher.judges {
+        let mut memory = Memory::default();
+        found.retain(|one| !judge.satisfy(*one, &mut memory));
+        found.extend(judge.judge(&event, &mut memory));
+    }
+    Ok(stretches(found))
+}
+
+fn stretches(mut found: Vec<Match>) -> Vec<(usize, Range<usize>)> {
+    found.sort_unstable_by_key(|one| (one.rule, one.start, one.end));
+    let mut stretches: Vec<(usize, Range<usize>)> = Vec::new();
+    for one in found {
+        match stretches.last_mut() {
+            Some((rule, span)) if *rule == one.rule && one.start < span.end => {
+                span.end = span.end.max(one.end);
+            }
+            _ => stretches.push((one.rule, one.start..one.end)),
+        }
+    }
+    stretches
+}
+
+fn finding(set: &BoundSet, rule: usize, index: usize, span: Range<usize>) -> Finding {
+    let definition = set.set().definition();
+    Finding {
+        ruleset: definition.name.clone(),
+        version: definition.version,
+        rule: definition.rules[rule].id.clone(),
+        action: set.action(rule),
+        input: Some(index),
+        start: span.start,
+        end: span.end,
+        attempt: 0,
+    }
+}
+
+fn refuse(set: &BoundSet, rule: Option<usize>, cause: Cause) -> Refusal {
+    let definition = set.set().definition();
+    let rule = rule.map(|rule| &definition.rules[rule]);
+    Refusal {
+        ruleset: definition.name.clone(),
+        version: definition.version,
+        rule: rule.map(|rule| rule.id.clone()),
+        why: rule.map_or_else(|| Arc::from(""), |rule| rule.why.clone()),
+        after_release: false,
+        cause,
+    }
+}
+
+fn fails_closed(set: &BoundSet) -> bool {
+    set.mode() == Mode::Enforce && set.set().on_gate_error() == OnGateError::Reject
+}

@@ -1,0 +1,246 @@
+//! `pii`: personal data by shape and check digits. No names, no addresses: those have no shape.
+
+use super::{Check, TextPattern};
+use crate::kind::checksum::{digits, luhn, mod97};
+
+/// Personal data that can be told by its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PersonalData {
+    /// An address as people write it: no quoted local part, no address literal.
+    Email,
+    /// E.164 with its `+`, North American, and national numbers that begin with a trunk 0.
+    Phone,
+    /// Of every country in the registry, by length and check digits. Source: ISO 13616.
+    Iban,
+    /// 12 to 19 digits of a known issuer that satisfy Luhn. Source: ISO/IEC 7812.
+    PaymentCard,
+    /// A US social security number with its separators, without the numbers never issued.
+    UsSsn,
+    /// Dotted decimal.
+    Ipv4,
+    /// With a decimal digit in it; the loopback address is nobody's.
+    Ipv6,
+}
+
+impl PersonalData {
+    /// The words of the format.
+    pub(crate) const WORDS: [(&'static str, PersonalData); 7] = [
+        ("email", PersonalData::Email),
+        ("phone", PersonalData::Phone),
+        ("iban", PersonalData::Iban),
+        ("payment_card", PersonalData::PaymentCard),
+        ("us_ssn", PersonalData::UsSsn),
+        ("ipv4", PersonalData::Ipv4),
+        ("ipv6", PersonalData::Ipv6),
+    ];
+
+    /// The word of the format.
+    pub fn as_str(self) -> &'static str {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(_, data)| *data == self)
+            .map_or("", |(word, _)| word)
+    }
+
+    /// What its writings look like in folded text.
+    pub(crate) fn patterns(self) -> Vec<TextPattern> {
+        let patterns: &[(&'static str, Option<Check>)] = match self {
+            Self::Email => &[(
+                r"(?-u:\b)[a-z0-9][a-z0-9._%+\-]{0,63}@(?:[a-z0-9\-]{1,63}\.){1,4}[a-z]{2,24}(?-u:\b)",
+                None,
+            )],
+            Self::Phone => &[
+                (
+                    r"\+[1-9](?:[ .\-()]{0,2}[0-9]){6,14}(?-u:\b)",
+                    Some(Check::PhoneDigits),
+                ),
+                (
+                    r"(?:(?-u:\b)1[ .\-])?(?:\([2-9][0-9]{2}\) ?|(?-u:\b)[2-9][0-9]{2}[ .\-])[2-9][0-9]{2}[ .\-][0-9]{4}(?-u:\b)",
+                    None,
+                ),
+                (
+                    r"(?-u:\b)0[1-9][0-9]{0,4}(?:[ .\-/]?[0-9]{2,8}){1,4}(?-u:\b)",
+                    Some(Check::PhoneDigits),
+                ),
+            ],
+            Self::Iban => &[(
+                r"(?-u:\b)[a-z]{2}[0-9]{2}(?: ?[a-z0-9]){11,30}(?-u:\b)",
+                Some(Check::Iban),
+            )],
+            Self::PaymentCard => &[(
+                r"(?-u:\b)[0-9](?:[ \-]?[0-9]){11,18}(?-u:\b)",
+                Some(Check::PaymentCard),
+            )],
+            Self::UsSsn => &[(
+                r"(?-u:\b)[0-9]{3}[ \-][0-9]{2}[ \-][0-9]{4}(?-u:\b)",
+                Some(Check::UsSsn),
+            )],
+            Self::Ipv4 => &[(
+                r"(?-u:\b)(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?-u:\b)",
+                None,
+            )],
+            Self::Ipv6 => &[(
+                r"(?-u:\b)[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?-u:\b)",
+                Some(Check::Ipv6),
+            )],
+        };
+        let patterns = patterns.iter().copied();
+        patterns
+            .map(|(regex, check)| TextPattern { regex, check })
+            .collect()
+    }
+}
+
+/// 9 to 15 digits: fewer are dates and prices, more no number has. Source: ITU-T E.164.
+pub(super) fn phone_digits(text: &[u8]) -> bool {
+    (9..=15).contains(&digits(text).count())
+}
+
+/// Source: Social Security Administration, randomisation FAQ: area 000, 666 and 900 to 999, group
+/// 00 and serial 0000 are not issued.
+pub(super) fn us_ssn(text: &[u8]) -> bool {
+    let part =
+        |from: usize, len: usize| digits(text).skip(from).take(len).fold(0, |n, d| n * 10 + d);
+    let (area, group, serial) = (part(0, 3), part(3, 2), part(5, 4));
+    area != 0 && area != 666 && area < 900 && group != 0 && serial != 0
+}
+
+/// Length and first digits of the issuers in use. Source: ISO/IEC 7812-1 and the issuers' ranges.
+pub(super) fn payment_card(text: &[u8]) -> bool {
+    let length = digits(text).count();
+    let first = |count: usize| digits(text).take(count).fold(0, |n, digit| n * 10 + digit);
+    let known = match length {
+        13 => first(1) == 4,
+        14 => (300..=305).contains(&first(3)) || matches!(first(2), 36 | 38 | 39),
+        15 => matches!(first(2), 34 | 37) || matches!(first(4), 1800 | 2131),
+        _ => false,
+    };
+    let sixteen = (16..=19).contains(&length)
+        && (first(1) == 4
+            || (51..=55).contains(&first(2))
+            || (2221..=2720).contains(&first(4))
+            || first(4) == 6011
+            || (644..=649).contains(&first(3))
+            || matches!(first(2), 62 | 65 | 81)
+            || (3528..=3589).contains(&first(4)));
+    let maestro = (12..=19).contains(&length) && matches!(first(2), 50 | 56..=58 | 63 | 67);
+    (known || sixteen || maestro) && luhn(text)
+}
+
+pub(super) fn iban(text: &[u8]) -> bool {
+    let symbols: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(u8::is_ascii_alphanumeric)
+        .collect();
+    let Some((head, account)) = symbols.split_at_checked(4) else {
+        return false;
+    };
+    let country = [head[0].to_ascii_uppercase(), head[1].to_ascii_uppercase()];
+    let known = IBAN_LENGTHS.iter().find(|(code, _)| **code == country);
+    known.is_some_and(|(_, length)| symbols.len() == *length)
+        && mod97(account.iter().chain(head).copied())
+}
+
+/// Source: SWIFT IBAN registry, release 99.
+const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
+    (b"AD", 24),
+    (b"AE", 23),
+    (b"AL", 28),
+    (b"AT", 20),
+    (b"AZ", 28),
+    (b"BA", 20),
+    (b"BE", 16),
+    (b"BG", 22),
+    (b"BH", 22),
+    (b"BI", 27),
+    (b"BR", 29),
+    (b"BY", 28),
+    (b"CH", 21),
+    (b"CR", 22),
+    (b"CY", 28),
+    (b"CZ", 24),
+    (b"DE", 22),
+    (b"DJ", 27),
+    (b"DK", 18),
+    (b"DO", 28),
+    (b"EE", 20),
+    (b"EG", 29),
+    (b"ES", 24),
+    (b"FI", 18),
+    (b"FK", 18),
+    (b"FO", 18),
+    (b"FR", 27),
+    (b"GB", 22),
+    (b"GE", 22),
+    (b"GI", 23),
+    (b"GL", 18),
+    (b"GR", 27),
+    (b"GT", 28),
+    (b"HR", 21),
+    (b"HU", 28),
+    (b"IE", 22),
+    (b"IL", 23),
+    (b"IQ", 23),
+    (b"IS", 26),
+    (b"IT", 27),
+    (b"JO", 30),
+    (b"KW", 30),
+    (b"KZ", 20),
+    (b"LB", 28),
+    (b"LC", 32),
+    (b"LI", 21),
+    (b"LT", 20),
+    (b"LU", 20),
+    (b"LV", 21),
+    (b"LY", 25),
+    (b"MC", 27),
+    (b"MD", 24),
+    (b"ME", 22),
+    (b"MK", 19),
+    (b"MN", 20),
+    (b"MR", 27),
+    (b"MT", 31),
+    (b"MU", 30),
+    (b"NI", 28),
+    (b"NL", 18),
+    (b"NO", 15),
+    (b"OM", 23),
+    (b"PK", 24),
+    (b"PL", 28),
+    (b"PS", 29),
+    (b"PT", 25),
+    (b"QA", 29),
+    (b"RO", 24),
+    (b"RS", 22),
+    (b"RU", 33),
+    (b"SA", 24),
+    (b"SC", 31),
+    (b"SD", 18),
+    (b"SE", 24),
+    (b"SI", 19),
+    (b"SK", 24),
+    (b"SM", 27),
+    (b"SO", 23),
+    (b"ST", 25),
+    (b"SV", 28),
+    (b"TL", 23),
+    (b"TN", 24),
+    (b"TR", 26),
+    (b"UA", 29),
+    (b"VA", 22),
+    (b"VG", 24),
+    (b"XK", 20),
+    (b"YE", 30),
+];
+
+/// Two groups at least and a decimal digit, so that `fade::bad` in a program stays.
+pub(super) fn ipv6(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let groups = text.split(':').filter(|group| !group.is_empty()).count();
+    groups >= 2
+        && digits(text.as_bytes()).next().is_some()
+        && text.parse::<std::net::Ipv6Addr>().is_ok()
+}
