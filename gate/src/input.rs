@@ -64,7 +64,7 @@ impl Gate {
         text: &str,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<String>, Refusal> {
-        let mut redactor = Redactor::default();
+        let mut redactor = Redactor::of_text();
         let (mut redacts, mut refusal) = (false, None);
         for (number, set) in self.sets().iter().enumerate() {
             let matches = match matches(set, text) {

@@ -15,6 +15,7 @@ mod admitted;
 mod diagnostic;
 mod gate;
 mod input;
+mod json;
 mod judge;
 mod kind;
 pub mod limits;

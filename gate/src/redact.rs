@@ -2,6 +2,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use crate::json::{self, JsonReader, Place};
+
 /// A match that is to be replaced.
 #[derive(Clone, Debug, PartialEq)]
 struct Span {
@@ -14,17 +16,38 @@ struct Span {
 }
 
 /// The redactions of a completion, from the last one released to those still held.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Redactor {
     /// Matches that begin in text that is not released yet.
     spans: Vec<Span>,
     /// The last stretch whose replacement is released. Its end may lie ahead.
     covered: Range<usize>,
+    /// What it is replaced with.
+    covered_with: Arc<str>,
     /// Where the replaced text that ends with `covered` without a gap begins.
     covered_from: usize,
+    /// Set where the completion is JSON and must stay it.
+    json: Option<JsonRedaction>,
 }
 
 impl Redactor {
+    pub(crate) fn of_text() -> Self {
+        Self {
+            spans: Vec::new(),
+            covered: 0..0,
+            covered_with: Arc::from(""),
+            covered_from: 0,
+            json: None,
+        }
+    }
+
+    pub(crate) fn of_json() -> Self {
+        Self {
+            json: Some(JsonRedaction::default()),
+            ..Self::of_text()
+        }
+    }
+
     /// Whether the released text from `start` to `released` was replaced.
     pub(crate) fn covers(&self, start: usize, released: usize) -> bool {
         self.covered_from <= start && released <= self.covered.end
@@ -95,57 +118,163 @@ impl Redactor {
         text: &str,
         out: &mut String,
     ) -> Vec<Range<usize>> {
-        let end = start + text.len();
-        if self.spans.is_empty() && self.covered.end <= start {
+        if self.json.is_none() && self.spans.is_empty() && self.covered.end <= start {
             out.push_str(text);
             return Vec::new();
         }
+        let stretches = self.stretches(start, start + text.len());
+        match &mut self.json {
+            Some(json) => json.render(start, text, &stretches, out),
+            None => render_text(start, text, &stretches, out),
+        }
+    }
+
+    /// The stretches to be replaced that reach into the text from `start` to `end`, in order.
+    fn stretches(&mut self, start: usize, end: usize) -> Vec<Stretch> {
         self.spans.sort_by_key(|span| (span.start, span.order));
         let ready = self.spans.partition_point(|span| span.start < end);
-        let mut replaced = vec![self.covered.clone()];
-        let mut at = start;
+        let mut stretches = Vec::new();
+        if self.covered.end > start {
+            stretches.push(self.stretch());
+        }
         for span in self.spans.drain(..ready).collect::<Vec<_>>() {
             if span.start < self.covered.end {
                 self.covered.end = self.covered.end.max(span.end);
             } else {
-                at = at.max(self.covered.end);
-                out.push_str(&text[at - start..span.start - start]);
-                out.push_str(&span.with);
-                at = span.start;
-                self.begin_stretch(span.start..span.end);
-                replaced.push(self.covered.clone());
+                if span.start != self.covered.end {
+                    self.covered_from = span.start;
+                }
+                self.covered = span.start..span.end;
+                self.covered_with = span.with;
+                stretches.push(self.stretch());
             }
-            if let Some(last) = replaced.last_mut() {
-                last.end = self.covered.end;
+            if let Some(last) = stretches.last_mut() {
+                last.bytes.end = self.covered.end;
             }
         }
-        at = at.max(self.covered.end).min(end);
-        out.push_str(&text[at - start..]);
-        replaced
+        stretches
     }
 
-    fn begin_stretch(&mut self, stretch: Range<usize>) {
-        if stretch.start != self.covered.end {
-            self.covered_from = stretch.start;
+    fn stretch(&self) -> Stretch {
+        Stretch {
+            bytes: self.covered.clone(),
+            with: self.covered_with.clone(),
         }
-        self.covered = stretch;
     }
 }
 
-/// Source: RFC 8259, section 7.
-pub(crate) fn escape_json(text: &str, out: &mut String) {
-    use std::fmt::Write;
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            control if control.is_control() => {
-                write!(out, "\\u{:04x}", u32::from(control)).unwrap_or_default();
+/// Overlapping matches, replaced as one.
+struct Stretch {
+    bytes: Range<usize>,
+    with: Arc<str>,
+}
+
+/// What is replaced is replaced where it begins.
+fn render_text(
+    start: usize,
+    text: &str,
+    stretches: &[Stretch],
+    out: &mut String,
+) -> Vec<Range<usize>> {
+    let end = start + text.len();
+    let mut at = start;
+    for Stretch { bytes, with } in stretches {
+        if bytes.start >= start {
+            out.push_str(&text[at - start..bytes.start - start]);
+            out.push_str(with);
+        }
+        at = bytes.end.min(end);
+    }
+    out.push_str(&text[at - start..]);
+    stretches
+        .iter()
+        .map(|stretch| stretch.bytes.clone())
+        .collect()
+}
+
+/// Keeps JSON what it is: brackets, commas, colons and quotes stay; in each string that a stretch
+/// reaches into, its part is replaced; and of a number or a literal nothing is left but a string.
+#[derive(Debug, Default)]
+struct JsonRedaction {
+    reader: JsonReader,
+    /// The stretch whose replacement was last written into the string that is open.
+    written: Option<usize>,
+    /// A scalar up to this byte is replaced.
+    replaced_to: usize,
+}
+
+impl JsonRedaction {
+    fn render(
+        &mut self,
+        start: usize,
+        text: &str,
+        stretches: &[Stretch],
+        out: &mut String,
+    ) -> Vec<Range<usize>> {
+        let mut replaced: Vec<Range<usize>> = stretches
+            .iter()
+            .map(|stretch| stretch.bytes.clone())
+            .collect();
+        for (offset, character) in text.char_indices() {
+            let at = start + offset;
+            let before = self.reader.place();
+            self.reader.push(character, at);
+            match (before, self.reader.place()) {
+                (_, Place::Structure) | (Place::Structure | Place::Scalar(_), Place::String) => {
+                    self.written = None;
+                    out.push(character);
+                }
+                (Place::Structure, Place::Scalar(_)) => {
+                    let scalar = at..at + scalar_len(&text[offset..]);
+                    match touching(stretches, &scalar) {
+                        Some(stretch) => {
+                            write_string(&stretch.with, out);
+                            self.replaced_to = scalar.end;
+                            replaced.push(scalar);
+                        }
+                        None => out.push(character),
+                    }
+                }
+                (_, Place::Scalar(_)) if at < self.replaced_to => {}
+                (_, Place::Scalar(_)) => out.push(character),
+                (_, Place::String | Place::Escape { .. }) => {
+                    self.render_in_string(at..at + character.len_utf8(), character, stretches, out);
+                }
             }
-            other => out.push(other),
+        }
+        replaced
+    }
+
+    fn render_in_string(
+        &mut self,
+        bytes: Range<usize>,
+        character: char,
+        stretches: &[Stretch],
+        out: &mut String,
+    ) {
+        let Some(stretch) = touching(stretches, &bytes) else {
+            return out.push(character);
+        };
+        if self.written.replace(stretch.bytes.start) != Some(stretch.bytes.start) {
+            json::escape(&stretch.with, out);
         }
     }
+}
+
+fn touching<'a>(stretches: &'a [Stretch], bytes: &Range<usize>) -> Option<&'a Stretch> {
+    let mut stretches = stretches.iter();
+    stretches.find(|stretch| stretch.bytes.start < bytes.end && bytes.start < stretch.bytes.end)
+}
+
+fn scalar_len(text: &str) -> usize {
+    text.find(|c: char| c.is_whitespace() || "{}[],:\"".contains(c))
+        .unwrap_or(text.len())
+}
+
+fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    json::escape(text, out);
+    out.push('"');
 }
 
 #[cfg(test)]
@@ -153,7 +282,10 @@ mod tests {
     use super::*;
 
     fn redactor(spans: &[(Range<usize>, usize, &str)]) -> Redactor {
-        let mut redactor = Redactor::default();
+        with_spans(Redactor::of_text(), spans)
+    }
+
+    fn with_spans(mut redactor: Redactor, spans: &[(Range<usize>, usize, &str)]) -> Redactor {
         for (span, order, with) in spans {
             redactor.add(span.clone(), 0, (0, *order), &Arc::from(*with));
         }
@@ -176,6 +308,52 @@ mod tests {
             redactor.render(0, &"0123456789"[..cut], &mut out);
             redactor.render(cut, &"0123456789"[cut..], &mut out);
             assert_eq!(out, "01A89", "{cut}");
+        }
+    }
+
+    /// Replaces the first `secret` of `text`, cut anywhere between its tokens.
+    #[track_caller]
+    fn check_json(text: &str, secret: &str, expected: &str) {
+        let at = text.find(secret).expect("the secret is there");
+        let mut redactor = with_spans(
+            Redactor::of_json(),
+            &[(at..at + secret.len(), 0, "[\"x\"]")],
+        );
+        let mut out = String::new();
+        redactor.render(0, text, &mut out);
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn json_stays_json() {
+        check_json(r#"{"a": "is 123 b"}"#, "123", r#"{"a": "is [\"x\"] b"}"#);
+        check_json(
+            r#"{"a": 91234, "b": 2}"#,
+            "123",
+            r#"{"a": "[\"x\"]", "b": 2}"#,
+        );
+        check_json(r#"{"a": true}"#, "true", r#"{"a": "[\"x\"]"}"#);
+        check_json(
+            r#"{"a": "x1", "b": ["2y", 3]}"#,
+            r#"1", "b": ["2y", 3"#,
+            r#"{"a": "x[\"x\"]", "[\"x\"]": ["[\"x\"]", "[\"x\"]"]}"#,
+        );
+        check_json(
+            r#"{"a": "\u0031\u0032!"}"#,
+            r"\u0031\u0032",
+            r#"{"a": "[\"x\"]!"}"#,
+        );
+    }
+
+    #[test]
+    fn a_redaction_of_json_cut_in_a_string_is_written_once() {
+        let text = r#"{"a": "is 123 b"}"#;
+        for cut in 0..=text.len() {
+            let mut redactor = with_spans(Redactor::of_json(), &[(10..13, 0, "x")]);
+            let mut out = String::new();
+            redactor.render(0, &text[..cut], &mut out);
+            redactor.render(cut, &text[cut..], &mut out);
+            assert_eq!(out, r#"{"a": "is x b"}"#, "{cut}");
         }
     }
 }

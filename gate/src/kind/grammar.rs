@@ -92,10 +92,9 @@ fn write_joined<T>(
     out.push(close);
 }
 
-/// Source: RFC 8259, section 7.
 fn write_text(text: &str, out: &mut String) {
     out.push('"');
-    crate::redact::escape_json(text, out);
+    crate::json::escape(text, out);
     out.push('"');
 }
 

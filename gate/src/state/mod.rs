@@ -108,7 +108,7 @@ impl GateState {
             tail: Tail::default(),
             released_tokens: 0,
             released_text: false,
-            redactor: Redactor::default(),
+            redactor: Redactor::of_text(),
             refused: RefusedTree::default(),
             flagged: Vec::new(),
             report: GateReport::default(),
