@@ -117,6 +117,7 @@ fn matches(set: &BoundSet, text: &str) -> Result<Vec<(usize, Range<usize>)>, Gav
         end: Some(End::Natural),
         counts_before: Counts::default(),
         history: &History::default(),
+        later_tokens: 0,
         written: text,
         first_mass: 0,
     };

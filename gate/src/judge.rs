@@ -77,7 +77,7 @@ impl Judge {
         mass: usize,
         event: &TokenEvent<'_>,
     ) -> Option<Match> {
-        let window = event.history.last(limits.window);
+        let window = event.window(limits.window);
         let is_full = window.len() == limits.window || event.ends();
         let start = window.clone().next()?.start;
         (is_full && limits.object_to(window, event.first_mass + mass))
@@ -108,7 +108,7 @@ impl Judge {
             _ if !self.holds => None,
             // The last tokens are part of the next window.
             JudgeKind::Logits { limits, .. } => {
-                let mut window = event.history.last(limits.window - 1);
+                let mut window = event.window(limits.window - 1);
                 window.next().map(|facts| facts.start)
             }
             JudgeKind::Require | JudgeKind::Language(_) => Some(0),

@@ -17,6 +17,8 @@ pub(crate) struct TokenEvent<'a> {
     pub(crate) counts_before: Counts,
     /// The last tokens, this one included; empty where no rule asks for them.
     pub(crate) history: &'a History,
+    /// Tokens at the end of the history that come after this one.
+    pub(crate) later_tokens: usize,
     /// The whole completion as it was written; empty where no rule asks for it.
     pub(crate) written: &'a str,
     /// Where the masses that the set watches begin in [`TokenFacts::masses`].
@@ -26,6 +28,16 @@ pub(crate) struct TokenEvent<'a> {
 impl TokenEvent<'_> {
     pub(crate) fn ends(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// The last `count` tokens up to this one, or as many as there are.
+    pub(crate) fn window(
+        &self,
+        count: usize,
+    ) -> impl ExactSizeIterator<Item = &TokenFacts> + Clone {
+        let facts = &self.history.facts;
+        let end = facts.len().saturating_sub(self.later_tokens);
+        facts.range(end.saturating_sub(count)..end)
     }
 
     pub(crate) fn end_byte(&self) -> usize {
@@ -122,11 +134,6 @@ impl History {
                 masses: sample.masses.clone(),
             });
         }
-    }
-
-    /// The last `count` tokens, or as many as there are.
-    pub(crate) fn last(&self, count: usize) -> impl ExactSizeIterator<Item = &TokenFacts> + Clone {
-        self.facts.range(self.facts.len().saturating_sub(count)..)
     }
 
     /// The last `count` tokens are gone.

@@ -217,7 +217,6 @@ impl GateState {
         for set in &mut self.sets {
             set.end_before(stop.start, self.tail.start());
         }
-        self.stop = StopSearch::default();
         match self.evaluate_tail() {
             Ok(()) => Verdict::Stopped(self.release(Some(End::Natural))),
             Err(stop) => self.stop(stop),
@@ -244,6 +243,7 @@ impl GateState {
             end,
             counts_before: self.tail.counts_before(index),
             history: &self.history,
+            later_tokens: self.tail.num_tokens() - index - 1,
             written: &self.written,
             first_mass: 0,
         };
