@@ -62,7 +62,10 @@ impl RefusedTree {
             .map(|edge| (edge.token, log_remaining(self.nodes[edge.to].mass)))
             .collect();
         exclusions.sort_unstable_by_key(|(token, _)| *token);
-        TokenMask { exclusions }
+        TokenMask {
+            exclusions,
+            ..TokenMask::default()
+        }
     }
 
     /// The tokens `path` are released: their end is the root from now on.

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use portcullis_engine::{Draw, DrawError};
-use portcullis_types::{Sample, SamplingParams, TokenId, TokenLogprob};
+use portcullis_types::{Sample, SamplingParams, TokenBitSet, TokenId, TokenLogprob};
 
 use crate::philox::DrawNoise;
 
@@ -19,7 +19,7 @@ struct Candidate {
 
 /// Draws one token from `logits` `[vocab]`.
 ///
-/// Order: bias, penalties, bans, temperature, min-p, top-k, top-p, weights of the mask, draw.
+/// Order: bias, penalties, allowed tokens, bans, temperature, min-p, top-k, top-p, weights of the mask, draw.
 ///
 /// # Errors
 /// The logits hold NaN or nothing finite, or bias and mask leave nothing.
@@ -86,14 +86,32 @@ impl Distribution {
     }
 }
 
-/// Logits after bias and penalties.
+/// Logits after bias and penalties, of the allowed tokens.
 fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     let mut adjusted = logits.to_vec();
     for &(token, bias) in &draw.params.logit_bias {
         adjusted[token as usize] += bias;
     }
     penalise(&mut adjusted, draw);
+    if let Some(allowed) = &draw.mask.allowed {
+        keep_allowed(&mut adjusted, allowed);
+    }
     adjusted
+}
+
+/// Takes out what is not in `allowed`, a word of 32 tokens at a time.
+fn keep_allowed(adjusted: &mut [f32], allowed: &TokenBitSet) {
+    let mut words = allowed.words().iter().copied();
+    for logits in adjusted.chunks_mut(u32::BITS as usize) {
+        match words.next().unwrap_or(0) {
+            u32::MAX => {}
+            0 => logits.fill(f32::NEG_INFINITY),
+            word => {
+                let banned = (0..logits.len()).filter(|bit| word >> bit & 1 == 0);
+                banned.for_each(|bit| logits[bit] = f32::NEG_INFINITY);
+            }
+        }
+    }
 }
 
 /// Takes out what is banned, before truncation, so that truncation leaves something.

@@ -4,8 +4,10 @@
 
 mod sampling;
 mod sequence;
+mod token_set;
 
 pub use sampling::{
     History, Sample, SamplingParams, StopParams, TokenLogprob, TokenMask, derive_choice_seed,
 };
 pub use sequence::{FinishReason, Priority, SequenceId, Tenant, TokenId, Usage};
+pub use token_set::{TokenBitSet, TokenBytes};

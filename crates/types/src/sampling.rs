@@ -1,6 +1,8 @@
 //! How tokens are drawn, and what is known of a token once it is drawn.
 
-use crate::TokenId;
+use std::sync::Arc;
+
+use crate::{TokenBitSet, TokenId};
 
 /// How the next token is drawn from the logits. Validated by whoever builds a request; the
 /// sampler trusts it.
@@ -82,18 +84,20 @@ pub struct History {
 }
 
 /// What may not be drawn at one place, and how much less likely other tokens become.
-///
-/// Applied to the log-probabilities that the sampler would draw from, which are then renormalised.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenMask {
-    /// Added to the log-probability of a token: `f32::NEG_INFINITY` bans it. Sorted by token.
+    /// The only tokens that may be drawn; `None` allows all. Part of the distribution: everything
+    /// else is taken out before temperature and truncation.
+    pub allowed: Option<Arc<TokenBitSet>>,
+    /// Added to the log-probabilities that the sampler would draw from, which are then
+    /// renormalised: `f32::NEG_INFINITY` bans a token. Sorted by token.
     pub exclusions: Vec<(TokenId, f32)>,
 }
 
 impl TokenMask {
     /// Whether the mask changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.exclusions.is_empty()
+        self.allowed.is_none() && self.exclusions.is_empty()
     }
 }
 
@@ -113,8 +117,9 @@ pub struct Sample {
     pub token: TokenId,
     /// Its log-probability under the model: temperature 1, no penalty, no bias, no truncation.
     pub logprob: f32,
-    /// Its log-probability under the distribution that the sampler draws from, before any
-    /// [`TokenMask`]; for greedy draws, after penalties and bias at temperature 1.
+    /// Its log-probability under the distribution that the sampler draws from, in which only the
+    /// allowed tokens of the [`TokenMask`] are, before the mask's exclusions; for greedy draws,
+    /// after penalties and bias at temperature 1.
     pub drawn_logprob: f32,
     /// Entropy of the model's distribution, in nats.
     pub entropy: f32,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_types::{History, TokenMask};
+use portcullis_types::{History, TokenBitSet, TokenMask};
 use proptest::prelude::*;
 
 use super::*;
@@ -206,7 +206,72 @@ fn a_mask_that_leaves_nothing_is_an_error() {
     }
 }
 
+fn allow(draw: &mut Draw, tokens: &[TokenId], vocab_size: usize) {
+    let mut allowed = TokenBitSet::new(vocab_size);
+    tokens.iter().for_each(|&token| allowed.set(token, true));
+    draw.mask.allowed = Some(Arc::new(allowed));
+}
+
+/// A constraint is part of the distribution: truncation and the log-probability see only what it
+/// allows, and refused continuations are taken away from that.
+#[test]
+fn only_allowed_tokens_are_in_the_distribution() {
+    let logits = ln(&[0.1, 0.2, 0.3, 0.4]);
+    let mut nucleus = draw(SamplingParams {
+        top_p: 0.6,
+        ..SamplingParams::default()
+    });
+    allow(&mut nucleus, &[0, 1], 4);
+    check_shares(&logits, &nucleus, &[0.0, 1.0, 0.0, 0.0]);
+
+    let mut excluded = draw(SamplingParams::default());
+    allow(&mut excluded, &[0, 1, 2], 4);
+    excluded.mask.exclusions = vec![(1, 0.5f32.ln())];
+    check_shares(&logits, &excluded, &[0.2, 0.2, 0.6, 0.0]);
+    let sample = sample(&logits, &excluded).expect("finite");
+    let share = [1.0 / 6.0, 2.0 / 6.0, 3.0 / 6.0][sample.token as usize];
+    assert!((sample.drawn_logprob - f32::ln(share)).abs() < 1e-6);
+}
+
+#[test]
+fn a_greedy_draw_is_the_likeliest_allowed_token_with_its_share_of_the_allowed() {
+    let mut greedy = draw(SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    });
+    allow(&mut greedy, &[0, 2], 4);
+    let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
+    assert_eq!(sample.token, 2);
+    assert!((sample.drawn_logprob - 0.75f32.ln()).abs() < 1e-6);
+    // What is known of the model does not change.
+    assert!((sample.logprob - 0.3f32.ln()).abs() < 1e-6);
+}
+
+#[test]
+fn allowing_nothing_is_an_error() {
+    for temperature in [0.0, 1.0] {
+        let mut draw = draw(SamplingParams {
+            temperature,
+            ..SamplingParams::default()
+        });
+        allow(&mut draw, &[], 2);
+        assert_eq!(sample(&[1.0, 2.0], &draw), Err(DrawError::NothingLeft));
+    }
+}
+
 proptest! {
+    /// A word at a time is the same as token by token; what is beyond the set's vocabulary, as in a
+    /// model whose vocabulary is padded, is not allowed.
+    #[test]
+    fn keeps_exactly_what_is_allowed(words in prop::collection::vec(prop_oneof![Just(0), Just(u32::MAX), any::<u32>()], 0..4), len in 0usize..130, vocab in 1usize..130) {
+        let allowed = TokenBitSet::from_words(&words, len);
+        let mut logits = vec![1.0; vocab];
+        keep_allowed(&mut logits, &allowed);
+        for (token, logit) in logits.iter().enumerate() {
+            prop_assert_eq!(logit.is_finite(), allowed.contains(token as TokenId));
+        }
+    }
+
     /// The nucleus found piecewise equals the one of a full sort.
     #[test]
     fn nucleus_equals_full_sort(logits in prop::collection::vec(-8.0f32..8.0, 1..400), top_p in 0.01f32..0.99) {
