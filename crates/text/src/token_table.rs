@@ -39,6 +39,15 @@ pub(crate) struct StripStart {
     pub(crate) count: usize,
 }
 
+impl StripStart {
+    /// What is left of the beginning of a text.
+    fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let mut buffer = [0; 4];
+        let content = self.content.encode_utf8(&mut buffer).as_bytes();
+        (0..self.count).fold(text, |text, _| text.strip_prefix(content).unwrap_or(text))
+    }
+}
+
 /// What one token contributes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Piece<'a> {
@@ -117,6 +126,20 @@ impl TokenTable {
             EntryKind::Absent => None,
             EntryKind::Text => Some(Piece::Text(bytes)),
             EntryKind::Byte => bytes.first().copied().map(Piece::Byte),
+        }
+    }
+
+    /// What a token that adds the bytes `inside` in the middle of a text adds at its beginning.
+    pub(crate) fn bytes_at_start(&self, id: TokenId, inside: &[u8]) -> Vec<u8> {
+        match (self.joining, self.piece(id), self.strip) {
+            (Joining::Metaspace { space, drop_first }, Some(Piece::Text(bytes)), _)
+                if drop_first =>
+            {
+                let text = String::from_utf8_lossy(bytes).replace(space, "");
+                text.into_bytes()
+            }
+            (_, _, Some(strip)) => strip.of(inside).to_vec(),
+            _ => inside.to_vec(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_types::TokenId;
+use portcullis_types::{TokenBytes, TokenId};
 use tokenizers::tokenizer::{
     AddedToken, AddedVocabulary, Model, OffsetType, PreTokenizer, Result as LibraryResult,
 };
@@ -179,6 +179,14 @@ impl Tokenizer {
             ),
             (Piece::Text(bytes), _) => Some(bytes.to_vec()),
         }
+    }
+
+    /// What a token adds to a completion, as [`detokenizer`](Self::detokenizer) has it; `None` for
+    /// control tokens and ids that no token has.
+    pub fn completion_bytes(&self, id: TokenId) -> Option<TokenBytes> {
+        let inside = self.token_bytes(id).filter(|_| !self.is_special(id))?;
+        let at_start = self.inner.table.bytes_at_start(id, &inside);
+        Some(TokenBytes { at_start, inside })
     }
 
     /// Whether this is a control token.

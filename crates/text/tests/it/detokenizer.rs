@@ -156,6 +156,28 @@ fn equals_decoding_of_any_bytes() {
     }
 }
 
+/// The bytes that tokens are said to add are those that they add.
+#[test]
+fn completion_bytes_are_what_the_detokenizer_gives() {
+    for (kind, decoder) in decoders() {
+        let (ours, _) = load(kind, decoder);
+        let ids = 0..ours.vocab_size() as TokenId + 3;
+        proptest!(|(ids in vec(ids, 0..20))| {
+            let mut bytes = Vec::new();
+            let known: Vec<_> = ids.iter().filter_map(|&id| ours.completion_bytes(id)).collect();
+            for (index, token) in known.iter().enumerate() {
+                bytes.extend(if index == 0 { &token.at_start } else { &token.inside });
+            }
+            // A text that is no UTF-8 is not one that anybody asks for by its bytes, and a first
+            // token that adds nothing leaves it open what is first.
+            if let Ok(text) = String::from_utf8(bytes) {
+                let first_adds = known.first().is_none_or(|token| !token.at_start.is_empty());
+                prop_assert!(!first_adds || streamed(&ours, &ids) == text);
+            }
+        });
+    }
+}
+
 /// The token of each byte that has one.
 fn byte_tokens(tokenizer: &Tokenizer) -> HashMap<u8, TokenId> {
     let of_one_byte = |id| {
