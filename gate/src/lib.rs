@@ -14,6 +14,7 @@
 mod admitted;
 mod diagnostic;
 mod gate;
+mod grammar;
 mod input;
 mod json;
 mod judge;
@@ -33,6 +34,10 @@ mod view;
 
 pub use admitted::Admitted;
 pub use gate::{BoundSet, Gate};
+pub use grammar::{
+    CompiledGrammar, Grammar, GrammarError, GrammarFault, GrammarState, Vocabulary,
+    VocabularyError, allowed_by_all,
+};
 pub use input::{AdmittedInput, RefusedInput};
 pub use kind::{
     Checksum, GrammarSource, InjectionList, Kind, Languages, LengthLimits, LogitLimits, MassLimit,

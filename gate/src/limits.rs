@@ -44,11 +44,31 @@ pub const ATTEMPTS_MAX: u32 = 64;
 pub const HOLD_TOKENS_MAX: usize = 4_096;
 /// Findings kept in a report.
 pub const FINDINGS_MAX: usize = 64;
-/// Bytes of the source of a grammar or JSON schema.
-pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
 /// Languages that a rule allows.
 pub const LANGUAGES_MAX: usize = 64;
 /// Tokens of the window of a `logits` rule.
 pub const WINDOW_TOKENS_MAX: usize = 1_024;
 /// Tokens or phrases whose probability one rule watches.
 pub const WATCHED_TEXTS_MAX: usize = 64;
+/// Tokens of a vocabulary that grammars are used with.
+pub const VOCABULARY_MAX: usize = 1 << 20;
+/// Bytes of a token that grammars may offer.
+pub const TOKEN_BYTES_MAX: usize = 512;
+/// Bytes of a JSON schema, a Lark grammar or the pattern of a grammar.
+pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
+/// Brackets within brackets of a JSON schema or a Lark grammar.
+pub const GRAMMAR_NESTING_MAX: usize = 64;
+/// Bytes of a message of the grammar library.
+pub const GRAMMAR_MESSAGE_BYTES_MAX: usize = 300;
+/// Symbols in the productions of a grammar.
+pub const GRAMMAR_SYMBOLS_MAX: usize = 100_000;
+/// What building the lexer of a grammar may cost, at about 50 a microsecond.
+pub const GRAMMAR_COMPILE_FUEL: u64 = 500_000;
+/// What the lexer may cost for one mask, at about 14 a microsecond.
+pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
+/// Earley items for one mask, at about 20 a microsecond.
+pub const GRAMMAR_STEP_ITEMS_MAX: usize = 50_000;
+/// Earley items of one byte.
+pub const GRAMMAR_ROW_ITEMS_MAX: usize = 2_000;
+/// States of the lexer of one sequence, at one to two kilobytes each.
+pub const GRAMMAR_LEXER_STATES_MAX: usize = 10_000;
