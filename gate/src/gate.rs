@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::{Action, GateState, Mode, Quota, RuleSet};
+use portcullis_types::TokenId;
+
+use crate::{
+    Action, GateState, GrammarError, Mode, Quota, RuleSet, Vocabulary,
+    model::{Grammars, ModelRules},
+};
 
 /// The rule sets that hold for one call, all together.
 #[derive(Clone, Debug)]
 pub struct Gate {
     sets: Arc<[BoundSet]>,
+    /// Set by [`Gate::for_model`].
+    model: Option<ModelRules>,
     quota: Quota,
 }
 
@@ -28,7 +35,42 @@ impl Gate {
     pub fn new(sets: impl IntoIterator<Item = impl Into<BoundSet>>, quota: Quota) -> Gate {
         Gate {
             sets: sets.into_iter().map(Into::into).collect(),
+            model: None,
             quota,
+        }
+    }
+
+    /// Whether rules are about the tokens of the model, so that [`Gate::for_model`] is needed.
+    pub fn needs_model(&self) -> bool {
+        let mut sets = self.sets.iter();
+        sets.any(|set| !set.set().grammars().is_empty() || set.set().watched().next().is_some())
+    }
+
+    /// Prepares the rules that are about the tokens of a model. Without it masks allow nothing to
+    /// come to its end, and watched probabilities are out of bounds: closed, not open.
+    ///
+    /// # Errors
+    /// A grammar is beyond the limits with this vocabulary.
+    pub fn for_model(self, vocabulary: &Arc<Vocabulary>) -> Result<Gate, GrammarError> {
+        let model = Some(ModelRules::new(&self.sets, vocabulary)?);
+        Ok(Gate { model, ..self })
+    }
+
+    /// Sets of tokens whose probability under the model each sample is to tell.
+    pub fn watched_tokens(&self) -> Arc<[Box<[TokenId]>]> {
+        let watched = self.model.as_ref().map(ModelRules::watched);
+        watched.cloned().unwrap_or_default()
+    }
+
+    /// Whether masks make every completion JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.model.as_ref().is_some_and(ModelRules::is_json)
+    }
+
+    pub(crate) fn begin_grammars(&self) -> Grammars {
+        match &self.model {
+            Some(model) => model.begin(),
+            None => Grammars::unprepared(&self.sets),
         }
     }
 
@@ -54,7 +96,7 @@ impl Gate {
     }
 
     /// Begins a sequence. `greedy`: draws repeat themselves, so that a retry must exclude what was
-    /// refused (see [`GateState::mask`]).
+    /// refused (see [`GateState::mask_after`]).
     pub fn begin(&self, greedy: bool) -> GateState {
         GateState::new(self.clone(), greedy)
     }

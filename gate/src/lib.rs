@@ -20,6 +20,7 @@ mod json;
 mod judge;
 mod kind;
 pub mod limits;
+mod model;
 mod quota;
 mod redact;
 mod report;

@@ -126,10 +126,10 @@ impl Generation {
     /// How the token at `position` is to be drawn, when the sequence holds `tokens`.
     ///
     /// The gate has seen `kept` completion tokens; one more may be on its way to it.
-    pub(crate) fn draw(&self, tokens: &[TokenId]) -> Draw {
+    pub(crate) fn draw(&mut self, tokens: &[TokenId]) -> Draw {
         let (prompt, completion) = tokens.split_at(self.request.prompt.len());
         let position = completion.len();
-        let mut mask = self.gate.mask_after(&completion[self.kept.min(position)..]);
+        let mut mask = self.gate.mask_after(completion);
         if position < self.request.stop.min_tokens {
             ban(&mut mask, &self.request.stop.token_ids);
         }
@@ -143,7 +143,7 @@ impl Generation {
             position: position as u64,
             attempt,
             mask,
-            watch: Arc::default(),
+            watch: self.request.gate.watched_tokens(),
             history,
         }
     }

@@ -18,6 +18,7 @@ mod vocabulary;
 use std::sync::{Arc, OnceLock};
 
 use llguidance::api::ParserLimits;
+use portcullis_types::TokenId;
 
 pub use compiled::CompiledGrammar;
 pub use error::GrammarError;
@@ -85,16 +86,29 @@ impl Grammar {
         })
     }
 
+    /// Whether `text` is a whole text of the grammar.
+    ///
+    /// # Errors
+    /// The grammar is too complex for this text.
+    pub(crate) fn accepts(&self, text: &str) -> Result<bool, GrammarError> {
+        let bytes: Vec<TokenId> = text.bytes().map(TokenId::from).collect();
+        let compiled = Arc::new(on_bytes(&self.source)?);
+        Ok(compiled.begin().is_accepting_after(&bytes))
+    }
+
     /// Tries the grammar on single bytes, which are in every text.
     fn checked(source: Source) -> Result<Self, GrammarError> {
-        let bytes =
-            Vocabulary::of_bytes().map_err(|error| GrammarError::Library(error.to_string()))?;
-        CompiledGrammar::new(&source, &Arc::new(bytes))?;
+        on_bytes(&source)?;
         Ok(Self {
             source,
             compiled: OnceLock::new(),
         })
     }
+}
+
+fn on_bytes(source: &Source) -> Result<CompiledGrammar, GrammarError> {
+    let bytes = Vocabulary::of_bytes().map_err(|error| GrammarError::Library(error.to_string()))?;
+    CompiledGrammar::new(source, &Arc::new(bytes))
 }
 
 /// What the library may spend.

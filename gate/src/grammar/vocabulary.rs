@@ -115,6 +115,34 @@ impl Vocabulary {
         self.len
     }
 
+    /// The tokens that add exactly `text`, inside a completion.
+    pub(crate) fn tokens_of(&self, text: &str) -> Vec<TokenId> {
+        let trie = self.factory.tok_env().tok_trie();
+        let name = trie.token_id(text.as_bytes());
+        name.map_or_else(Vec::new, |name| self.named(name))
+    }
+
+    /// The longest tokens that `phrase` begins with.
+    pub(crate) fn first_tokens_of(&self, phrase: &str) -> Vec<TokenId> {
+        let trie = self.factory.tok_env().tok_trie();
+        match trie.prefix_token_id(phrase.as_bytes()) {
+            (_, 0) => Vec::new(),
+            (name, _) => self.named(name),
+        }
+    }
+
+    /// A token and its twins.
+    fn named(&self, name: TokenId) -> Vec<TokenId> {
+        let twins = self.inside.renamed.iter();
+        let twins = twins.filter(|(_, known)| *known == Some(name));
+        let itself = Some(name).filter(|&token| self.inside.get(token) == Some(token));
+        let known = itself.filter(|token| (*token as usize) < self.len);
+        known
+            .into_iter()
+            .chain(twins.map(|(token, _)| *token))
+            .collect()
+    }
+
     /// Whether a completion may end with `token`.
     pub(super) fn is_end(&self, token: TokenId) -> bool {
         self.end_tokens.contains(&token)

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostics, Place},
+    grammar::Grammar,
     judge::{Judge, JudgeKind},
     kind::{
-        Kind,
+        GrammarSource, Kind,
         text::{self, Expression},
     },
     limits::SET_BYTES_MAX,
@@ -26,6 +27,18 @@ pub(crate) struct Compiled {
     pub(crate) input: Matcher,
     /// In what the model writes.
     pub(crate) output: Matcher,
+    /// What a whole completion must be.
+    pub(crate) grammars: Vec<RuleGrammar>,
+}
+
+/// The grammar of a rule.
+#[derive(Debug)]
+pub(crate) struct RuleGrammar {
+    /// Index of the rule.
+    pub(crate) rule: usize,
+    pub(crate) grammar: Grammar,
+    /// Whether its texts are JSON.
+    pub(crate) is_json: bool,
 }
 
 /// Patterns that share an automaton.
@@ -64,6 +77,7 @@ pub(super) fn compile(
     let compiled = Compiled {
         input: matcher(Side::Input, input)?,
         output: matcher(Side::Output, output)?,
+        grammars: grammars(&draft, mistakes)?,
     };
     Some((draft.definition, compiled, draft.tests))
 }
@@ -136,6 +150,30 @@ fn build(key: &LaneKey, entries: &[Entry], budget: &mut usize) -> Result<Vec<Lan
             Ok(lanes)
         }
     }
+}
+
+fn grammars(draft: &Draft, mistakes: &mut Diagnostics) -> Option<Vec<RuleGrammar>> {
+    let mut grammars = Vec::new();
+    for (rule, places) in draft.places.iter().enumerate() {
+        let (grammar, is_json) = match &draft.definition.rules[rule].kind {
+            Kind::JsonSchema(schema) => (Grammar::json_schema(schema), true),
+            Kind::Grammar(GrammarSource::Lark(lark)) => (Grammar::lark(lark), false),
+            Kind::Grammar(GrammarSource::Regex(regex)) => (Grammar::regex(regex), false),
+            _ => continue,
+        };
+        match grammar {
+            Ok(grammar) => grammars.push(RuleGrammar {
+                rule,
+                grammar,
+                is_json,
+            }),
+            Err(error) => {
+                mistakes.push(places[0], error.to_string(), error.mend());
+                return None;
+            }
+        }
+    }
+    Some(grammars)
 }
 
 fn judges(definition: &Definition, side: Side) -> Vec<Judge> {

@@ -17,7 +17,7 @@ pub use model::{
 };
 
 use crate::{Kind, MassLimit, diagnostic::Diagnostics, scan::Matcher};
-use compile::Compiled;
+use compile::{Compiled, RuleGrammar};
 pub(crate) use model::Definition;
 
 /// A rule set: validated, compiled, its tests passed. Immutable.
@@ -125,6 +125,11 @@ impl RuleSet {
             Kind::Logits(limits) => limits.mean_mass.as_ref(),
             _ => None,
         })
+    }
+
+    /// What its rules say a whole completion must be.
+    pub(crate) fn grammars(&self) -> &[RuleGrammar] {
+        &self.compiled.grammars
     }
 
     /// What is looked for in what the model writes.

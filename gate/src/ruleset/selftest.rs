@@ -63,6 +63,11 @@ fn run_one(gate: &Gate, ruleset: &RuleSet, test: &Test) -> Result<(), Failure> {
     if rule.on == Side::Input {
         return judged(matches_input(gate, test), test);
     }
+    let mut grammars = ruleset.grammars().iter();
+    if let Some(bound) = grammars.find(|bound| bound.rule == test.rule) {
+        let accepted = bound.grammar.accepts(&test.text).unwrap_or(false);
+        return judged(!accepted, test);
+    }
     let whole = outcome(gate, test.rule, &[&test.text]);
     judged(whole.matched, test)?;
     for tokens in splits(&test.text) {

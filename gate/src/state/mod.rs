@@ -15,8 +15,8 @@ use portcullis_types::{TokenId, TokenMask};
 
 use crate::{
     Action, Admitted, Cause, Checkpoint, End, Finding, Gate, GateReport, Kind, Mode, OnGateError,
-    Refusal, Side, Then, Verdict, limits::FINDINGS_MAX, redact::Redactor, retry::RefusedTree,
-    scan::Match, stop::StopSearch, tail::Tail,
+    Refusal, Side, Then, Verdict, limits::FINDINGS_MAX, model::Grammars, redact::Redactor,
+    retry::RefusedTree, scan::Match, stop::StopSearch, tail::Tail,
 };
 use history::{History, TokenEvent};
 use set::SetState;
@@ -36,6 +36,7 @@ pub struct GateState {
     /// The whole completion as it was written, if a rule asks for it.
     written: String,
     stop: StopSearch,
+    grammars: Grammars,
     /// Matches behind a stop string that may yet end the completion before them.
     deferred: Vec<Hit>,
     /// Tokens of the completion that are released.
@@ -102,18 +103,22 @@ impl GateState {
             needs,
             written: String::new(),
             stop: StopSearch::default(),
+            grammars: gate.begin_grammars(),
             deferred: Vec::new(),
-            gate,
             greedy,
             tail: Tail::default(),
             released_tokens: 0,
             released_text: false,
-            redactor: Redactor::of_text(),
+            redactor: match gate.is_json() {
+                true => Redactor::of_json(),
+                false => Redactor::of_text(),
+            },
             refused: RefusedTree::default(),
             flagged: Vec::new(),
             report: GateReport::default(),
             closed: None,
             probe: None,
+            gate,
         }
     }
 
@@ -148,6 +153,7 @@ impl GateState {
         }
         let (start, index) = (self.tail.end(), self.tail.num_tokens());
         self.history.push(&sample, start);
+        self.grammars.push(sample.token);
         self.tail.push(sample, text, self.needs.counts);
         if self.needs.written {
             self.written.push_str(text);
@@ -161,16 +167,17 @@ impl GateState {
         }
     }
 
-    /// What may not be drawn, or less often, as the next token: on a retry of a greedy draw, the
-    /// refused continuations; else empty, for a fresh draw is enough.
-    pub fn mask(&self) -> TokenMask {
-        self.mask_after(&[])
-    }
-
-    /// [`GateState::mask`] where tokens have been drawn that the gate has not seen yet.
-    pub fn mask_after(&self, unseen: &[TokenId]) -> TokenMask {
+    /// What may be drawn as the next token, and what less often, after the tokens `completion`
+    /// were drawn: what the masks allow, and on a retry without what was refused. The last of them
+    /// need not have been judged.
+    pub fn mask_after(&mut self, completion: &[TokenId]) -> TokenMask {
+        let judged = self.released_tokens + self.tail.num_tokens();
+        let unseen = completion.get(judged..).unwrap_or_default();
         let path = self.tail.token_ids().chain(unseen.iter().copied());
-        self.refused.mask_after(path)
+        TokenMask {
+            allowed: self.grammars.allowed_after(completion),
+            ..self.refused.mask_after(path)
+        }
     }
 
     /// Roll-backs so far. Never repeats, so that no (seed, position, attempt) does.
@@ -207,6 +214,9 @@ impl GateState {
 
     /// A stop string is certain: the text ends before it, and is judged as what it is now.
     fn stop_at(&mut self, stop: &Range<usize>) -> Verdict {
+        // A token that is cut is no part of the text.
+        let whole = self.tail.num_tokens() - self.tail.num_tokens_beyond(stop.start);
+        self.grammars.truncate(self.released_tokens + whole);
         let dropped = self.tail.cut(stop);
         self.history.drop_last(dropped);
         self.written.truncate(stop.start);
@@ -270,12 +280,30 @@ impl GateState {
                     .extend(found.map(|found| Hit { set: number, found }));
             }
         }
+        if end.is_some() {
+            self.find_unfinished();
+        }
         if let Some(rule) = self.probe {
             self.deferred.retain(|hit| hit.found.rule == rule);
         }
         // Where it became certain, and not where it was found: however the text was cut into
         // tokens, the same match comes first.
         self.deferred.sort_by_key(|hit| hit.found.known_at);
+    }
+
+    /// A completion that is over and no whole text of its grammar: nothing of it is wrong, but
+    /// something is missing at its end.
+    fn find_unfinished(&mut self) {
+        let end = self.tail.end();
+        for (set, rule) in self.grammars.unfinished() {
+            let found = Match {
+                rule,
+                start: end,
+                end,
+                known_at: end,
+            };
+            self.deferred.push(Hit { set, found });
+        }
     }
 
     /// Acts on what was found, earliest first. What lies behind a stop string waits: the

@@ -66,6 +66,7 @@ impl GateState {
         let discarded = self.tail.clear();
         self.report.discarded_tokens += discarded as u64;
         self.history.drop_last(discarded);
+        self.grammars.truncate(self.released_tokens);
         self.written.truncate(self.tail.start());
         self.stop.roll_back(self.tail.start());
         self.deferred.clear();
