@@ -108,7 +108,7 @@ impl Gate {
 /// matches.
 fn matches(set: &BoundSet, text: &str) -> Result<Vec<(usize, Range<usize>)>, GaveUp> {
     let matcher = set.set().input();
-    let (mut scan, mut found) = (Scan::new(matcher), Vec::new());
+    let (mut scan, mut found) = (Scan::new(matcher, false), Vec::new());
     scan.advance(matcher, 0, text, &mut found)?;
     scan.finish(matcher, text.len(), &mut found);
     let event = TokenEvent {

@@ -173,6 +173,10 @@ pub fn sample(distribution: &[(TokenId, f32)], draw: &Draw) -> Result<Sample, Dr
 }
 
 fn factor(draw: &Draw, token: TokenId) -> f32 {
+    let allowed = draw.mask.allowed.as_ref();
+    if allowed.is_some_and(|allowed| !allowed.contains(token)) {
+        return 0.0;
+    }
     let excluded = draw.mask.exclusions.iter().find(|(t, _)| *t == token);
     excluded.map_or(1.0, |(_, log_weight)| log_weight.exp())
 }

@@ -23,6 +23,7 @@ mod shape;
 mod state;
 mod stream;
 mod validate;
+mod vocabulary;
 mod wire;
 
 pub use config::{SamplingDefaults, ServedModel, ServerConfig};

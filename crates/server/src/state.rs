@@ -12,6 +12,7 @@ use crate::health::Heartbeat;
 use crate::metrics::Metrics;
 use crate::rules::Catalog;
 use crate::serve::CallCounter;
+use crate::vocabulary::VocabularyCell;
 
 /// Gives the time in Unix seconds.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: WallClock,
     pub(crate) catalog: Catalog,
+    pub(crate) vocabulary: VocabularyCell,
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) calls: CallCounter,
@@ -64,6 +66,7 @@ impl AppState {
                 config.quota,
                 config.max_compiled_rulesets,
             ),
+            vocabulary: VocabularyCell::default(),
             metrics: Metrics::new(&model, engine.clone()),
             heartbeat: Heartbeat::new(config.stall_timeout),
             calls: CallCounter::default(),

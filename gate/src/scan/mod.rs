@@ -14,7 +14,7 @@ use regex_automata::util::primitives::StateID;
 
 pub(crate) use automaton::{BuildError, Lane, Pattern};
 
-use crate::{judge::Judge, ruleset::Normalise, view::Folder};
+use crate::{json::JsonReader, judge::Judge, ruleset::Normalise, view::Folder};
 
 /// All rules of a set that look at one side, compiled.
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ pub(crate) struct GaveUp;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scan {
     views: Vec<ViewScan>,
+    /// Set where the text is JSON, which is then read as what it means.
+    json: Option<JsonReader>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,9 +90,11 @@ struct Thread {
 }
 
 impl Scan {
-    pub(crate) fn new(matcher: &Matcher) -> Self {
-        let views = matcher.views.iter().map(ViewScan::new).collect();
-        Self { views }
+    pub(crate) fn new(matcher: &Matcher, is_json: bool) -> Self {
+        Self {
+            views: matcher.views.iter().map(ViewScan::new).collect(),
+            json: is_json.then(JsonReader::default),
+        }
     }
 
     /// Reads `text`, which begins at byte `start` of the completion.
@@ -101,8 +105,15 @@ impl Scan {
         text: &str,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
+        let json = self.json;
         for (view, matcher) in self.views.iter_mut().zip(&matcher.views) {
-            view.advance(matcher, start, text, found)?;
+            view.advance(matcher, start, text, json, found)?;
+        }
+        if let Some(json) = &mut self.json {
+            let characters = text.char_indices();
+            characters.for_each(|(offset, character)| {
+                json.push(character, start + offset);
+            });
         }
         Ok(())
     }
@@ -122,11 +133,13 @@ impl Scan {
         }
     }
 
-    /// The first byte from which a pattern of a rule that holds could still match.
+    /// The first byte from which a pattern of a rule that holds could still match, or of which it
+    /// is not known yet what it means.
     pub(crate) fn alive_from(&self, matcher: &Matcher) -> Option<usize> {
         let views = self.views.iter().zip(&matcher.views);
-        views
-            .filter_map(|(view, matcher)| view.alive_from(matcher))
+        let alive = views.filter_map(|(view, matcher)| view.alive_from(matcher));
+        alive
+            .chain(self.json.and_then(|json| json.open_from()))
             .min()
     }
 
@@ -140,6 +153,7 @@ impl Scan {
 
     /// `clone_from` that keeps allocations.
     pub(crate) fn copy_from(&mut self, other: &Scan) {
+        self.json = other.json;
         for (view, other) in self.views.iter_mut().zip(&other.views) {
             (view.folder, view.len) = (other.folder, other.len);
             (view.last, view.last_end) = (other.last, other.last_end);
@@ -170,19 +184,39 @@ impl ViewScan {
         matcher: &ViewMatcher,
         start: usize,
         text: &str,
+        mut json: Option<JsonReader>,
+        found: &mut Vec<Match>,
+    ) -> Result<(), GaveUp> {
+        for (offset, character) in text.char_indices() {
+            let at = start + offset;
+            match &mut json {
+                None => self.push(matcher, character, at..at + character.len_utf8(), found)?,
+                Some(json) => {
+                    for (meant, origin) in json.push(character, at).into_iter().flatten() {
+                        self.push(matcher, meant, origin, found)?;
+                    }
+                }
+            }
+        }
+        self.forget_read(matcher);
+        Ok(())
+    }
+
+    /// Reads one character, which `origin` stands for in the completion.
+    fn push(
+        &mut self,
+        matcher: &ViewMatcher,
+        character: char,
+        origin: Range<usize>,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
         let mut folded = std::mem::take(&mut self.folded);
-        for (offset, character) in text.char_indices() {
-            let at = start + offset;
-            folded.clear();
-            self.folder.push(character, &mut folded);
-            for byte in folded.bytes() {
-                self.step(matcher, byte, at..at + character.len_utf8(), found)?;
-            }
+        folded.clear();
+        self.folder.push(character, &mut folded);
+        for byte in folded.bytes() {
+            self.step(matcher, byte, origin.clone(), found)?;
         }
         self.folded = folded;
-        self.forget_read(matcher);
         Ok(())
     }
 

@@ -92,7 +92,7 @@ impl GateState {
         let needs = Needs::of(&gate);
         let mut first_mass = 0;
         let sets = gate.sets().iter().map(|set| {
-            let state = SetState::new(set, first_mass);
+            let state = SetState::new(set, first_mass, gate.is_json());
             first_mass += set.set().watched().count();
             state
         });

@@ -44,9 +44,9 @@ struct RuleState {
 }
 
 impl SetState {
-    pub(super) fn new(set: &BoundSet, first_mass: usize) -> Self {
+    pub(super) fn new(set: &BoundSet, first_mass: usize, is_json: bool) -> Self {
         let matcher = set.set().output();
-        let scan = Scan::new(matcher);
+        let scan = Scan::new(matcher, is_json);
         Self {
             base: scan.clone(),
             head: scan,

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::middleware::RequestId;
 use crate::state::App;
 use crate::validate::{CompletionRequest, Origin};
+use crate::vocabulary::for_model;
 
 pub(super) async fn complete(
     State(app): State<App>,
@@ -23,6 +24,7 @@ pub(super) async fn complete(
         .catalog
         .gate_for(caller.key_id(), &app.model.deployment)
         .await?;
+    let gate = for_model(&app, gate).await?;
     let origin = Origin {
         request_id,
         tenant: caller.tenant(),
