@@ -29,7 +29,11 @@ impl TokenBitSet {
         for (word, &bits) in set.words.iter_mut().zip(words) {
             *word = bits;
         }
-        if let Some(last) = set.words.last_mut().filter(|_| len % WORD_BITS != 0) {
+        if let Some(last) = set
+            .words
+            .last_mut()
+            .filter(|_| !len.is_multiple_of(WORD_BITS))
+        {
             *last &= (1 << (len % WORD_BITS)) - 1;
         }
         set

@@ -78,12 +78,12 @@ fn a_redaction_leaves_json() {
 #[test]
 fn escapes_hide_nothing() {
     let text = r#"{"n": "\u0034111\u00201111 1111 \u0031111"}"#;
-    let (out, refused) = write(
-        &mut gate("reject", "enforce").begin(false),
-        text,
-        End::Natural,
+    // The mask would not let a model write such escapes; the rules do not lean on that.
+    let mut state = gate("reject", "enforce").begin(false);
+    assert_eq!(
+        write(&mut state, text, End::Natural).0,
+        r#"{"n": "a \"card\""}"#
     );
-    assert_eq!((out.as_str(), refused), (r#"{"n": "a \"card\""}"#, false));
 }
 
 #[test]
