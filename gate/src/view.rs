@@ -1,7 +1,8 @@
 //! Folding: what a rule sees of a text, so that a match cannot be hidden in how it is written.
 //!
 //! The fold works on one character at a time: decompose (NFKD), drop what does not show or only
-//! decorates, fold case, and make each run of white space one space. *Strict* then takes the
+//! decorates, fold case, write every dash as `-`, every apostrophe as `'` and the digits of every
+//! script as those of ASCII, and make each run of white space one space. *Strict* then takes the
 //! UTS-39 skeleton, which gives characters that look alike one form, and folds that once more.
 //!
 //! Why decomposed and not composed (NFKC)? Two reasons. Composing depends on what comes next, so a
@@ -18,7 +19,7 @@
 use std::sync::OnceLock;
 
 use unicode_normalization::UnicodeNormalization;
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_security::skeleton;
 
 use crate::ruleset::Normalise;
@@ -127,12 +128,38 @@ fn fold_basic(character: char, out: &mut String) {
     }
 }
 
-/// NFKD of one character without what does not count; white space is a space.
+/// NFKD of one character without what does not count, and in its plainest form.
 fn decompose(character: char) -> impl Iterator<Item = char> {
     std::iter::once(character)
         .nfkd()
-        .map(|part| if part.is_whitespace() { ' ' } else { part })
+        .map(plain)
         .filter(|part| !is_dropped(*part))
+}
+
+/// White space, dashes, apostrophes and digits as on a keyboard: a number with typographic dashes
+/// or in the digits of another script is the same number.
+fn plain(character: char) -> char {
+    match character {
+        ascii if ascii.is_ascii() && !ascii.is_whitespace() => ascii,
+        space if space.is_whitespace() => ' ',
+        '\u{2018}' | '\u{2019}' | '\u{201B}' | '\u{2032}' | '\u{02BC}' => '\'',
+        '\u{2212}' => '-',
+        other => match other.general_category() {
+            GeneralCategory::DashPunctuation => '-',
+            GeneralCategory::DecimalNumber => ascii_digit(other),
+            _ => other,
+        },
+    }
+}
+
+/// The digits of a script stand in rows from 0 to 9. Source: The Unicode Standard, chapter 4.6.
+fn ascii_digit(digit: char) -> char {
+    let is_digit = |code| {
+        char::from_u32(code).is_some_and(|c| c.general_category() == GeneralCategory::DecimalNumber)
+    };
+    let before = (1..=u32::from(digit)).take_while(|back| is_digit(u32::from(digit) - back));
+    let value = before.count() % 10;
+    (b'0'..=b'9').nth(value).map_or(digit, char::from)
 }
 
 /// Marks, controls, and what by default is not shown: zero-width characters, soft hyphens,
@@ -172,6 +199,26 @@ mod tests {
         check(Basic, "Straße STRASSE Straẞe", "strasse strasse strasse");
         check(Basic, "ﬁne İ ſ Σς K", "fine i s σσ k");
         check(Basic, "a\u{0000}b\u{3164}c", "abc");
+        check(
+            Basic,
+            "1\u{2011}2\u{2013}3\u{2014}4\u{2212}5\u{FF0D}6",
+            "1-2-3-4-5-6",
+        );
+        check(Basic, "It\u{2019}s \u{2018}so\u{2019}", "it's 'so'");
+        check(Basic, "٠١٢٣٤٥٦٧٨٩ ०१९ ４２ ²①𝟘", "0123456789 019 42 210");
+    }
+
+    /// What [`ascii_digit`] builds on.
+    #[test]
+    fn the_digits_of_a_script_stand_in_rows() {
+        let is_digit = |c: &char| c.general_category() == GeneralCategory::DecimalNumber;
+        let plain = |c: &char| std::iter::once(*c).nfkd().eq([*c]);
+        let digits: Vec<char> = ('\0'..=char::MAX).filter(is_digit).filter(plain).collect();
+        for row in digits.chunks(10) {
+            let values: String = row.iter().map(|digit| ascii_digit(*digit)).collect();
+            assert_eq!(values, "0123456789", "{row:?}");
+        }
+        assert!(digits.len() > 500);
     }
 
     #[test]

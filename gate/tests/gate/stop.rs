@@ -8,7 +8,7 @@ use portcullis_types::Sample;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::stream::{enforce, gate, ruleset};
+use crate::stream::{enforce, gate, ruleset, run_with};
 
 /// What came out, and how it ended.
 #[derive(Debug, PartialEq)]
@@ -180,4 +180,20 @@ fn the_end_is_judged_after_the_cut() {
     let said = ["Buy.", " END Capital is at risk", "."];
     assert!(!streamed(&gate, &said, &[], 0).refused);
     assert!(streamed(&gate, &said, &["END"], 0).refused);
+}
+
+/// A roll-back from a stop string is no reason to forget the stop strings.
+#[test]
+fn stop_strings_outlive_a_roll_back() {
+    let set = "ruleset: test\nversion: 1\nmode: enforce\nresample: {scope: completion}\nrules:\n\
+               - {id: r, why: test, require: \"at risk\", action: resample}\ntests:\n\
+               - {rule: r, should_fail: \"Buy.\"}\n";
+    let gate = gate(&[Arc::new(RuleSet::load(set.as_bytes()).unwrap())]);
+    let mut state = gate.begin(false).stopping_at(&["END".to_owned()], 0);
+    let drafts = [["Buy.", "END", " on"], ["at risk.", "END", " and on"]];
+    let outcome = run_with(&mut state, &drafts[0], |attempt, at| {
+        drafts[attempt as usize][at].to_owned()
+    });
+    assert_eq!(outcome.resamples, [0]);
+    assert_eq!(outcome.text, "at risk.");
 }

@@ -56,6 +56,8 @@ pub(crate) struct Outcome {
     /// `keep_tokens` of each roll-back.
     pub(crate) resamples: Vec<usize>,
     pub(crate) findings: u64,
+    /// Whether a stop string ended it.
+    pub(crate) stopped: bool,
 }
 
 /// Runs `tokens`; the last one ends the completion.
@@ -85,14 +87,21 @@ pub(crate) fn run_with(
             end: (at + 1 == tokens.len()).then_some(End::Natural),
         };
         match state.check(checkpoint) {
-            Verdict::Continue(admitted) | Verdict::Stopped(admitted) => {
+            verdict @ (Verdict::Continue(_) | Verdict::Stopped(_)) => {
                 at += 1;
+                outcome.stopped = matches!(verdict, Verdict::Stopped(_));
+                let (Verdict::Continue(admitted) | Verdict::Stopped(admitted)) = verdict else {
+                    unreachable!();
+                };
                 outcome.text += admitted.text();
                 outcome.pieces.push(admitted.text().to_owned());
                 outcome.released_tokens += admitted.num_tokens();
                 outcome.flagged.extend_from_slice(admitted.flagged());
                 let ids = admitted.samples().iter().map(|sample| sample.token);
                 outcome.samples.extend(ids);
+                if outcome.stopped {
+                    break;
+                }
             }
             Verdict::Resample { keep_tokens } => {
                 outcome.resamples.push(keep_tokens);
