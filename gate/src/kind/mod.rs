@@ -88,7 +88,9 @@ pub(crate) enum Check {
     PaymentCard,
     Iban,
     UsSsn,
-    PhoneDigits,
+    Email,
+    InternationalPhone,
+    NationalPhone,
     Ipv6,
 }
 
@@ -100,7 +102,9 @@ impl Check {
             Self::PaymentCard => pii::payment_card(text),
             Self::Iban => pii::iban(text),
             Self::UsSsn => pii::us_ssn(text),
-            Self::PhoneDigits => pii::phone_digits(text),
+            Self::Email => pii::email(text),
+            Self::InternationalPhone => pii::international_phone(text),
+            Self::NationalPhone => pii::national_phone(text),
             Self::Ipv6 => pii::ipv6(text),
         }
     }

@@ -8,7 +8,7 @@ use crate::kind::checksum::{digits, luhn, mod97};
 pub enum PersonalData {
     /// An address as people write it: no quoted local part, no address literal.
     Email,
-    /// E.164 with its `+`, North American, and national numbers that begin with a trunk 0.
+    /// E.164 with its `+` or 00, North American, and national numbers that begin with a trunk 0.
     Phone,
     /// Of every country in the registry, by length and check digits. Source: ISO 13616.
     Iban,
@@ -16,9 +16,9 @@ pub enum PersonalData {
     PaymentCard,
     /// A US social security number with its separators, without the numbers never issued.
     UsSsn,
-    /// Dotted decimal.
+    /// Dotted decimal; a version with four small numbers looks the same.
     Ipv4,
-    /// With a decimal digit in it; the loopback address is nobody's.
+    /// Of a range in use and with a decimal digit in it; the loopback address is nobody's.
     Ipv6,
 }
 
@@ -42,47 +42,49 @@ impl PersonalData {
             .map_or("", |(word, _)| word)
     }
 
-    /// What its writings look like in folded text.
+    /// What its writings look like in folded text. An underscore beside a number is emphasis or the
+    /// end of a name and hides nothing; a letter beside it does.
     pub(crate) fn patterns(self) -> Vec<TextPattern> {
         let patterns: &[(&'static str, Option<Check>)] = match self {
             Self::Email => &[(
-                r"(?-u:\b)[a-z0-9][a-z0-9._%+\-]{0,63}@(?:[a-z0-9\-]{1,63}\.){1,4}[a-z]{2,24}(?-u:\b)",
-                None,
+                r"(?-u:\b)[a-z0-9_][a-z0-9._%+'\-]{0,63}@(?:[a-z0-9\-]{1,63}\.){1,5}[a-z]{2,24}(?:(?-u:\b)|_)",
+                Some(Check::Email),
             )],
-            Self::Phone => &[
-                (
-                    r"\+[1-9](?:[ .\-()]{0,2}[0-9]){6,14}(?-u:\b)",
-                    Some(Check::PhoneDigits),
-                ),
-                (
-                    r"(?:(?-u:\b)1[ .\-])?(?:\([2-9][0-9]{2}\) ?|(?-u:\b)[2-9][0-9]{2}[ .\-])[2-9][0-9]{2}[ .\-][0-9]{4}(?-u:\b)",
-                    None,
-                ),
-                (
-                    r"(?-u:\b)0[1-9][0-9]{0,4}(?:[ .\-/]?[0-9]{2,8}){1,4}(?-u:\b)",
-                    Some(Check::PhoneDigits),
-                ),
-            ],
+            Self::Phone => PHONES,
             Self::Iban => &[(
-                r"(?-u:\b)[a-z]{2}[0-9]{2}(?: ?[a-z0-9]){11,30}(?-u:\b)",
+                r"(?:(?-u:\b)|_)[a-z]{2}[0-9]{2}(?:[ \-]?[a-z0-9]){11,30}(?:(?-u:\b)|_)",
                 Some(Check::Iban),
             )],
-            Self::PaymentCard => &[(
-                r"(?-u:\b)[0-9](?:[ \-]?[0-9]){11,18}(?-u:\b)",
-                Some(Check::PaymentCard),
-            )],
+            Self::PaymentCard => &[
+                (
+                    r"(?:(?-u:\b)|_)[0-9](?:[ \-]{0,3}[0-9]){11,18}(?:(?-u:\b)|_)",
+                    Some(Check::PaymentCard),
+                ),
+                // Single dots only between groups of four: decimals have as many digits.
+                (
+                    r"(?:(?-u:\b)|_)(?:[0-9]{4}\.){3}[0-9]{4}(?:(?-u:\b)|_)",
+                    Some(Check::PaymentCard),
+                ),
+            ],
             Self::UsSsn => &[(
-                r"(?-u:\b)[0-9]{3}[ \-][0-9]{2}[ \-][0-9]{4}(?-u:\b)",
+                r"(?:(?-u:\b)|_)[0-9]{3}[ .\-][0-9]{2}[ .\-][0-9]{4}(?:(?-u:\b)|_)",
                 Some(Check::UsSsn),
             )],
+            // Without leading zeros, which dates have.
             Self::Ipv4 => &[(
-                r"(?-u:\b)(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?-u:\b)",
+                r"(?:(?-u:\b)|_)(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:(?-u:\b)|_)",
                 None,
             )],
-            Self::Ipv6 => &[(
-                r"(?-u:\b)[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?-u:\b)",
-                Some(Check::Ipv6),
-            )],
+            Self::Ipv6 => &[
+                (
+                    r"(?:(?-u:\b)|_)[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?:(?-u:\b)|_)",
+                    Some(Check::Ipv6),
+                ),
+                (
+                    r"(?:(?-u:\b)|_)[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}::",
+                    Some(Check::Ipv6),
+                ),
+            ],
         };
         let patterns = patterns.iter().copied();
         patterns
@@ -91,9 +93,66 @@ impl PersonalData {
     }
 }
 
-/// 9 to 15 digits: fewer are dates and prices, more no number has. Source: ITU-T E.164.
-pub(super) fn phone_digits(text: &[u8]) -> bool {
-    (9..=15).contains(&digits(text).count())
+/// International, North American, and national with a trunk 0.
+const PHONES: &[(&str, Option<Check>)] = &[
+    (
+        r"(?-u:\B)\+[1-9](?:[ .\-()/]{0,3}[0-9]){6,14}(?:(?-u:\b)|_)",
+        Some(Check::InternationalPhone),
+    ),
+    // 00 instead of the +, and something after the country code: long numbers begin with zeros too.
+    (
+        r"(?:(?-u:\b)|_)00[1-9][0-9]{0,2}[ .\-(/](?:[ .\-()/]{0,3}[0-9]){5,13}(?:(?-u:\b)|_)",
+        Some(Check::InternationalPhone),
+    ),
+    (
+        r"(?:(?:(?-u:\b)|_)1[ .\-])?(?:\([2-9][0-9]{2}\)[ .\-]?|(?:(?-u:\b)|_)[2-9][0-9]{2}[ .\-])[0-9]{3}[ .\-][0-9]{4}(?:(?-u:\b)|_)",
+        None,
+    ),
+    (
+        r"(?:\(|(?-u:\b)|_)0[1-9][0-9]{0,4}(?:[ .\-/)]{0,3}[0-9]{2,8}){1,4}(?:(?-u:\b)|_)",
+        Some(Check::NationalPhone),
+    ),
+];
+
+/// Names of pictures for dense screens look like addresses: `icon@2x.png`.
+pub(super) fn email(text: &[u8]) -> bool {
+    const PICTURES: [&[u8]; 6] = [b"png", b"jpg", b"jpeg", b"gif", b"webp", b"svg"];
+    let mut labels = text.rsplit(|byte| *byte == b'.');
+    let ending = labels
+        .next()
+        .map(|ending| ending.strip_suffix(b"_").unwrap_or(ending));
+    ending.is_some_and(|ending| !PICTURES.contains(&ending))
+}
+
+/// 9 to 15 digits, with up to two zeros for a `+`: fewer are sums, more no number has. Source:
+/// ITU-T E.164.
+pub(super) fn international_phone(text: &[u8]) -> bool {
+    (9..=15).contains(&digits(text).skip_while(|digit| *digit == 0).count())
+}
+
+/// 9 to 13 digits that do not begin with a date.
+pub(super) fn national_phone(text: &[u8]) -> bool {
+    (9..=13).contains(&digits(text).count()) && !begins_with_date(text)
+}
+
+/// `01.02.2023` or the end of one, `02.2023`; also with `/` or `-`.
+fn begins_with_date(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"_").unwrap_or(text);
+    let year_follows = |rest: &[u8]| {
+        let is_long = rest.get(4).is_some_and(u8::is_ascii_digit);
+        !is_long && (rest.starts_with(b"19") || rest.starts_with(b"20"))
+    };
+    let part = |text: &[u8]| match text {
+        [tens, ones, dash @ (b'.' | b'/' | b'-'), ..] => {
+            let value = digits(&[*tens, *ones]).fold(0, |n, digit| n * 10 + digit);
+            (1..=31).contains(&value).then_some(*dash)
+        }
+        _ => None,
+    };
+    part(text).is_some_and(|dash| {
+        let rest = &text[3..];
+        year_follows(rest) || (part(rest) == Some(dash) && year_follows(&rest[3..]))
+    })
 }
 
 /// Source: Social Security Administration, randomisation FAQ: area 000, 666 and 900 to 999, group
@@ -107,6 +166,7 @@ pub(super) fn us_ssn(text: &[u8]) -> bool {
 
 /// Length and first digits of the issuers in use. Source: ISO/IEC 7812-1 and the issuers' ranges.
 pub(super) fn payment_card(text: &[u8]) -> bool {
+    const MAESTRO: [u32; 9] = [5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763];
     let length = digits(text).count();
     let first = |count: usize| digits(text).take(count).fold(0, |n, digit| n * 10 + digit);
     let known = match length {
@@ -123,7 +183,7 @@ pub(super) fn payment_card(text: &[u8]) -> bool {
             || (644..=649).contains(&first(3))
             || matches!(first(2), 62 | 65 | 81)
             || (3528..=3589).contains(&first(4)));
-    let maestro = (12..=19).contains(&length) && matches!(first(2), 50 | 56..=58 | 63 | 67);
+    let maestro = (12..=19).contains(&length) && MAESTRO.contains(&first(4));
     (known || sixteen || maestro) && luhn(text)
 }
 
@@ -234,13 +294,14 @@ const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"YE", 30),
 ];
 
-/// Two groups at least and a decimal digit, so that `fade::bad` in a program stays.
+/// In a range that is in use, and with a decimal digit, so that `f32::add` in a program stays.
+/// Source: IANA IPv6 address space: global unicast, unique local, link local, multicast, NAT64.
 pub(super) fn ipv6(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
     };
-    let groups = text.split(':').filter(|group| !group.is_empty()).count();
-    groups >= 2
-        && digits(text.as_bytes()).next().is_some()
-        && text.parse::<std::net::Ipv6Addr>().is_ok()
+    let address = text.trim_matches('_').parse::<std::net::Ipv6Addr>();
+    let in_use = |first: u16| matches!(first, 0x2000..=0x3fff | 0xfc00..=0xfdff | 0xfe80..=0xfebf | 0xff00..=0xff0f | 0x64);
+    digits(text.as_bytes()).next().is_some()
+        && address.is_ok_and(|address| in_use(address.segments()[0]))
 }

@@ -10,5 +10,6 @@ mod greedy;
 mod json;
 mod law;
 mod oracle;
+mod pii;
 mod stop;
 mod stream;
