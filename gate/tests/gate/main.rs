@@ -7,6 +7,7 @@ mod demo;
 mod diagnostics;
 mod evasion;
 mod greedy;
+mod injection;
 mod json;
 mod law;
 mod oracle;
