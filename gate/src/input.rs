@@ -3,12 +3,8 @@
 use std::{ops::Range, sync::Arc};
 
 use crate::{
-    Action, BoundSet, Cause, End, Finding, Gate, Mode, OnGateError, Refusal,
-    judge::Memory,
-    limits::FINDINGS_MAX,
-    redact::Redactor,
-    scan::{GaveUp, Match, Scan},
-    state::history::{Counts, History, TokenEvent},
+    Action, BoundSet, Cause, Finding, Gate, Mode, OnGateError, Refusal, limits::FINDINGS_MAX,
+    redact::Redactor, scan::GaveUp, whole,
 };
 
 /// The texts of a prompt as the model may see them.
@@ -67,7 +63,7 @@ impl Gate {
         let mut redactor = Redactor::of_text();
         let (mut redacts, mut refusal) = (false, None);
         for (number, set) in self.sets().iter().enumerate() {
-            let matches = match matches(set, text) {
+            let matches = match whole::matches(set.set().input(), text) {
                 Ok(matches) => matches,
                 Err(GaveUp) if fails_closed(set) => {
                     return Err(refuse(set, None, Cause::Automaton));
@@ -102,45 +98,6 @@ impl Gate {
             redacted
         }))
     }
-}
-
-/// What the rules of a set find in a whole text: for each rule, its stretches of overlapping
-/// matches.
-fn matches(set: &BoundSet, text: &str) -> Result<Vec<(usize, Range<usize>)>, GaveUp> {
-    let matcher = set.set().input();
-    let (mut scan, mut found) = (Scan::new(matcher, false), Vec::new());
-    scan.advance(matcher, 0, text, &mut found)?;
-    scan.finish(matcher, text.len(), &mut found);
-    let event = TokenEvent {
-        start: 0,
-        text,
-        end: Some(End::Natural),
-        counts_before: Counts::default(),
-        history: &History::default(),
-        later_tokens: 0,
-        written: text,
-        first_mass: 0,
-    };
-    for judge in &matcher.judges {
-        let mut memory = Memory::default();
-        found.retain(|one| !judge.satisfy(*one, &mut memory));
-        found.extend(judge.judge(&event, &mut memory));
-    }
-    Ok(stretches(found))
-}
-
-fn stretches(mut found: Vec<Match>) -> Vec<(usize, Range<usize>)> {
-    found.sort_unstable_by_key(|one| (one.rule, one.start, one.end));
-    let mut stretches: Vec<(usize, Range<usize>)> = Vec::new();
-    for one in found {
-        match stretches.last_mut() {
-            Some((rule, span)) if *rule == one.rule && one.start < span.end => {
-                span.end = span.end.max(one.end);
-            }
-            _ => stretches.push((one.rule, one.start..one.end)),
-        }
-    }
-    stretches
 }
 
 fn finding(set: &BoundSet, rule: usize, index: usize, span: Range<usize>) -> Finding {

@@ -9,7 +9,7 @@
 //!
 //! Where to read on: `state` is one sequence, `scan` finds matches as text arrives, `judge` has the
 //! rules that are no patterns, `view` folds text so that a match cannot be hidden, `input` looks at
-//! the prompt, `kind` is what a rule can look for, `ruleset` reads files.
+//! the prompt, `whole` at a text that is there at once, `kind` is what a rule can look for, `ruleset` reads files.
 
 mod admitted;
 mod diagnostic;
@@ -32,6 +32,7 @@ mod stop;
 mod tail;
 mod verdict;
 mod view;
+mod whole;
 
 pub use admitted::Admitted;
 pub use gate::{BoundSet, Gate};
@@ -42,7 +43,7 @@ pub use grammar::{
 pub use input::{AdmittedInput, RefusedInput};
 pub use kind::{
     Checksum, GrammarSource, InjectionList, Kind, Languages, LengthLimits, LogitLimits, MassLimit,
-    PersonalData,
+    PersonalData, ToldByText,
 };
 pub use quota::Quota;
 pub use report::{Finding, GateReport};
@@ -52,3 +53,4 @@ pub use ruleset::{
 };
 pub use state::GateState;
 pub use verdict::{Cause, Checkpoint, End, Refusal, Verdict};
+pub use whole::NotEvaluated;

@@ -50,6 +50,11 @@ pub(super) fn read(
 }
 
 impl LengthLimits {
+    /// Whether some limit is on what a text shows, its tokens unknown.
+    pub(crate) fn counts_text(&self) -> bool {
+        self.max_characters.or(self.max_sentences).is_some()
+    }
+
     /// The byte of `text` with which it exceeds a limit, where `before` was counted up to it.
     pub(crate) fn exceeded_at(&self, before: &Counts, text: &str) -> Option<usize> {
         let mut counts = *before;

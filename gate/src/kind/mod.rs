@@ -74,6 +74,17 @@ pub enum GrammarSource {
     Regex(String),
 }
 
+/// How much of a rule a text alone decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToldByText {
+    /// All of it.
+    All,
+    /// Not this, which only the model knows.
+    AllBut(&'static str),
+    /// Nothing, for this reason.
+    Nothing(&'static str),
+}
+
 /// A pattern that this crate ships, for folded text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextPattern {
@@ -225,6 +236,22 @@ impl Kind {
             Self::Logits(_) => false,
             Self::Length(limits) => limits.max_tokens.is_none(),
             _ => true,
+        }
+    }
+
+    /// How much of it a past text decides, without the model that wrote it.
+    pub fn told_by_text(&self) -> ToldByText {
+        match self {
+            Self::Logits(_) => ToldByText::Nothing("it looks at the model's probabilities"),
+            Self::JsonSchema(_) | Self::Grammar(_) => {
+                ToldByText::Nothing("it shapes what the model may draw, token by token")
+            }
+            Self::Length(limits) => match limits.max_tokens {
+                None => ToldByText::All,
+                Some(_) if limits.counts_text() => ToldByText::AllBut("max_tokens"),
+                Some(_) => ToldByText::Nothing("it counts tokens, and a text has none"),
+            },
+            _ => ToldByText::All,
         }
     }
 

@@ -24,7 +24,7 @@ fn text(len: std::ops::Range<usize>) -> impl Strategy<Value = String> {
 }
 
 /// A text cut at random places, also where nothing lies between.
-fn tokens() -> impl Strategy<Value = Vec<String>> {
+pub(crate) fn tokens() -> impl Strategy<Value = Vec<String>> {
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..10);
     (text(1..18), cuts).prop_map(|(text, cuts)| {
         let boundaries: Vec<usize> = (0..=text.len())
@@ -103,7 +103,7 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 /// A rule set as text, in enforce and in observe.
-fn ruleset() -> impl Strategy<Value = (Arc<RuleSet>, Arc<RuleSet>)> {
+pub(crate) fn ruleset() -> impl Strategy<Value = (Arc<RuleSet>, Arc<RuleSet>)> {
     let rules = prop::collection::vec(rule(), 1..5);
     let then = prop::sample::select(vec!["reject", "redact", "flag"]);
     let scope = prop::sample::select(vec!["segment", "segment", "completion"]);

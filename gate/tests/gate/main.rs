@@ -14,3 +14,4 @@ mod oracle;
 mod pii;
 mod stop;
 mod stream;
+mod whole;
