@@ -13,7 +13,7 @@ async fn kill_9_while_serving_loses_nothing() {
     let (_, admin) = new_key(folder.path(), "admin", "tests");
     let (id, key) = new_key(folder.path(), "inference", "caller");
     server
-        .post("/v1/rulesets", &admin, demo_rules("house-rules", "enforce"))
+        .activate(&admin, demo_rules("house-rules", "enforce"))
         .await;
     let binding = json!({"key": id, "version": 1}).to_string();
     server
@@ -23,6 +23,8 @@ async fn kill_9_while_serving_loses_nothing() {
         "/v1/keys",
         "/v1/rulesets",
         "/v1/rulesets/house-rules/bindings",
+        "/v1/rulesets/house-rules/history",
+        "/v1/signers",
         "/v1/rulesets/demo-bank/bindings",
     ];
     let mut before = Vec::new();

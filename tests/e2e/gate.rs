@@ -54,7 +54,7 @@ async fn world(data_dir: &std::path::Path) -> World {
     let (status, answer) = server.send(reqwest::Method::DELETE, path, &admin, "").await;
     assert_eq!(status, 204, "{answer}");
     server
-        .post("/v1/rulesets", &admin, demo_rules("watching", "observe"))
+        .activate(&admin, demo_rules("watching", "observe"))
         .await;
     for (set, key) in [("demo-bank", &enforced.0), ("watching", &observed.0)] {
         let binding = json!({"key": key}).to_string();

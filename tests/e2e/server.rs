@@ -25,6 +25,8 @@ impl Server {
         let mut process = portcullis()
             .args(["serve", "--bind", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            // Rule sets of these tests are made up as they run.
+            .args(["--rule-signatures", "allow_unsigned"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -93,6 +95,14 @@ impl Server {
         let (status, answer) = self.send(reqwest::Method::POST, path, key, body).await;
         assert!((200..300).contains(&status), "{path}: {status} {answer}");
         answer
+    }
+
+    /// Registers a rule set and puts it into force.
+    pub(crate) async fn activate(&self, admin: &str, source: String) {
+        let made = self.post("/v1/rulesets", admin, source).await;
+        let (name, version) = (made["name"].as_str().unwrap(), &made["version"]);
+        let path = format!("/v1/rulesets/{name}/versions/{version}/activate");
+        self.post(&path, admin, "").await;
     }
 
     /// One chat call; the text and the finish reason, `refused` for a refusal before any release.

@@ -68,6 +68,16 @@ impl ApiClient {
             .map(|(_, body)| body)
     }
 
+    /// `GET` of a file as it is.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub(crate) async fn get_bytes(&self, path: &[&str]) -> Result<Vec<u8>> {
+        let response = self.send(self.request(Method::GET, path)?).await?;
+        let bytes = response.bytes().await.context("the answer broke off")?;
+        Ok(bytes.into())
+    }
+
     /// `POST` of JSON.
     ///
     /// # Errors
@@ -90,11 +100,12 @@ impl ApiClient {
         &self,
         path: &[&str],
         file: Vec<u8>,
+        media_type: &str,
     ) -> Result<(StatusCode, T)> {
         let request = self.request(Method::POST, path)?;
         self.read(
             request
-                .header(reqwest::header::CONTENT_TYPE, "application/yaml")
+                .header(reqwest::header::CONTENT_TYPE, media_type)
                 .body(file),
         )
         .await

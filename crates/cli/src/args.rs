@@ -1,5 +1,7 @@
 //! The command line, as people type it.
 
+pub(crate) mod signing;
+
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -8,6 +10,9 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::config::setting::{self, Setting};
+use signing::{
+    ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
+};
 
 /// A self-hosted LLM inference server with an admissibility gate.
 ///
@@ -30,7 +35,7 @@ pub(crate) enum Command {
     /// A flag is stronger than its environment variable, which is stronger than the key of the
     /// file: --max-num-seqs, PORTCULLIS_MAX_NUM_SEQS, max_num_seqs.
     Serve(ServeArgs),
-    /// Check rule sets, and bind them on a running server
+    /// Check and sign rule sets, and put them into force on a running server
     #[command(subcommand)]
     Rules(RulesCommand),
     /// Make, list and revoke API keys
@@ -63,14 +68,31 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum RulesCommand {
     /// Validate rule files and run their embedded tests
     Check(RulesCheckArgs),
+    /// Make a key to sign rule sets with
+    Keygen(KeygenArgs),
+    /// Sign a rule file
+    Sign(SignArgs),
     /// Register a rule file: a version of its rule set, which never changes from then on
     Push(RulesPushArgs),
-    /// Let a rule set hold for a key or a deployment
+    /// Sign a version that is on the server
+    Approve(ApproveArgs),
+    /// Put a version into force, in place of the one that is active
+    Activate(VersionArgs),
+    /// End the life of a version
+    Retire(VersionArgs),
+    /// Let a rule set hold for a key or a deployment, or observe it there
     Bind(RulesBindArgs),
     /// Take a binding back
     Unbind(RulesUnbindArgs),
     /// List rule sets and what they are bound to
     List(RulesListArgs),
+    /// Tell what changed between two versions
+    Diff(DiffArgs),
+    /// Tell what happened to a rule set, when and by whom
+    History(HistoryArgs),
+    /// Say whose signatures count
+    #[command(subcommand)]
+    Signers(SignersCommand),
 }
 
 #[derive(Debug, Args)]
@@ -84,7 +106,7 @@ pub(crate) struct RulesCheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RulesPushArgs {
-    /// Rule file
+    /// Rule file, sent with the signatures in FILE.dsse where there is one; or an envelope
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -95,9 +117,12 @@ pub(crate) struct RulesPushArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RulesBindArgs {
-    /// Rule set, and which version of it [default version: the latest]
+    /// Rule set, and which version of it [default version: the active one]
     #[arg(value_name = "NAME[@VERSION]")]
     pub(crate) ruleset: RuleSetName,
+    /// Only observe it: it is evaluated and changes nothing, whatever its mode
+    #[arg(long)]
+    pub(crate) observe: bool,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
@@ -111,6 +136,9 @@ pub(crate) struct RulesUnbindArgs {
     /// Rule set
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+    /// Take back the one that is only observed
+    #[arg(long)]
+    pub(crate) observe: bool,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]

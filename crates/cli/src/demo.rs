@@ -4,10 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use portcullis_gate::RuleSet;
+use portcullis_server::RULESET_TYPE;
+use portcullis_sign::{Envelope, PublicKey};
 use portcullis_store::{
-    BindingTarget, DeploymentName, KeyName, NewKey, NewRuleSet, Role, RuleSetName, Store,
+    Act, BindingTarget, DeploymentName, KeyName, NewBinding, NewKey, NewRuleSet, NewSignature,
+    NewSigner, Role, RuleSetName, SignerId, SignerRole, Store, StoreError, StoredRuleSet,
 };
 
 use crate::data_dir::{make_private_dir, write_private};
@@ -26,6 +29,15 @@ pub(crate) const SEED: u64 = 2;
 const KEY_FILE: &str = "inference.key";
 
 const RULES: &[u8] = include_bytes!("../../../rules/demo.yaml");
+
+/// The same with the signature of [`AUTHOR_KEY`]; `scripts/sign-demo` makes it.
+const SIGNED_RULES: &[u8] = include_bytes!("../../../rules/demo.yaml.dsse");
+
+/// Whose private half everybody has: trusted for the demo's own rule set and for no other.
+const AUTHOR_KEY: &str = include_str!("../../../rules/demo-author.pub");
+
+/// Who has done what the demo does by itself, in the history of its rule set.
+const ACTOR: &str = "the demo";
 
 macro_rules! model_files {
     ($($name:literal),* $(,)?) => {
@@ -79,6 +91,8 @@ pub(crate) async fn prepare(
     deployment: &DeploymentName,
     now: i64,
 ) -> Result<Demo> {
+    let rules = DemoRules::read()?;
+    rules.sign(store, now).await?;
     let key_file = demo_dir(data_dir).join(KEY_FILE);
     let kept = fs::read_to_string(&key_file)
         .ok()
@@ -95,7 +109,7 @@ pub(crate) async fn prepare(
     }
     // The key is written last: a start that was cut short before is repeated.
     if is_first_start {
-        provide_rules(store, deployment, now).await?;
+        rules.provide(store, deployment, now).await?;
     }
     let new_admin_key = provide_admin(store, now).await?;
     let inference_key = make_key(store, "demo", Role::Inference, now).await?;
@@ -109,24 +123,92 @@ pub(crate) async fn prepare(
     })
 }
 
-async fn provide_rules(store: &dyn Store, deployment: &DeploymentName, now: i64) -> Result<()> {
-    let set = RuleSet::load(RULES).context("the demo rule set in this binary is broken")?;
-    let name: RuleSetName = set.name().parse()?;
-    if store.ruleset(&name, None).await?.is_none() {
-        let (version, digest) = (set.version(), set.digest().to_owned());
-        let new = NewRuleSet {
-            name: name.clone(),
-            version,
-            digest,
-            source: RULES.to_vec(),
+/// The demo's rule set, its signature seen to be right.
+struct DemoRules {
+    new: NewRuleSet,
+    author: NewSigner,
+}
+
+impl DemoRules {
+    fn read() -> Result<Self> {
+        let set = RuleSet::load(RULES).context("the demo rule set in this binary is broken")?;
+        let name: RuleSetName = set.name().parse()?;
+        let key = PublicKey::from_pem(AUTHOR_KEY)?;
+        let id: SignerId = key.id().as_str().parse()?;
+        let signatures = vec![NewSignature {
+            signer: id.clone(),
+            bytes: demo_signature(&key).context("run scripts/sign-demo and build again")?,
+        }];
+        let author = NewSigner {
+            id,
+            name: "the author of the demo".parse()?,
+            role: SignerRole::Author,
+            rulesets: Some(vec![name.clone()]),
+            public_key: key.to_pem(),
         };
-        store.put_ruleset(new, now).await?;
+        let new = NewRuleSet {
+            name,
+            version: set.version(),
+            digest: set.digest().to_owned(),
+            source: RULES.to_vec(),
+            signatures,
+        };
+        Ok(Self { new, author })
     }
-    if store.bindings(&name).await?.is_empty() {
-        let target = BindingTarget::Deployment(deployment.clone());
-        store.bind(&name, None, &target, now).await?;
+
+    /// Trusts the author of the demo, and signs what an earlier start has stored unsigned.
+    async fn sign(&self, store: &dyn Store, now: i64) -> Result<()> {
+        match store.add_signer(self.author.clone(), now).await {
+            // Revoked, and so it stays.
+            Ok(_) | Err(StoreError::SignerExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let NewRuleSet { name, version, .. } = &self.new;
+        let stored = store.ruleset(name, Some(*version)).await?;
+        if stored.is_some_and(|stored| stored.source == self.new.source) {
+            store.put_ruleset(self.new.clone(), act(now)).await?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Registers, activates and binds it, unless there is something already.
+    async fn provide(
+        &self,
+        store: &dyn Store,
+        deployment: &DeploymentName,
+        now: i64,
+    ) -> Result<()> {
+        let NewRuleSet { name, version, .. } = &self.new;
+        let is_there = |set: &StoredRuleSet| set.name == *name;
+        if !store.list_rulesets().await?.iter().any(is_there) {
+            store.put_ruleset(self.new.clone(), act(now)).await?;
+            store.activate(name, *version, act(now)).await?;
+        }
+        if store.bindings(name).await?.is_empty() && store.ruleset(name, None).await?.is_some() {
+            let new = NewBinding {
+                ruleset: name.clone(),
+                version: None,
+                target: BindingTarget::Deployment(deployment.clone()),
+                observe: false,
+            };
+            store.bind(new, act(now)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn demo_signature(key: &PublicKey) -> Result<[u8; 64]> {
+    let envelope = Envelope::from_json(SIGNED_RULES)?;
+    let verified = envelope.verify(RULESET_TYPE, std::slice::from_ref(key))?;
+    if verified.payload() != RULES {
+        bail!("rules/demo.yaml was changed since it was signed");
+    }
+    let (_, signature) = verified.signatures()[0];
+    Ok(signature)
+}
+
+fn act(now: i64) -> Act<'static> {
+    Act { actor: ACTOR, now }
 }
 
 async fn provide_admin(store: &dyn Store, now: i64) -> Result<Option<String>> {
@@ -202,10 +284,7 @@ mod tests {
         );
         let inference = store.find_key(&first.inference_key).await.unwrap().unwrap();
         assert_eq!(inference.role, Role::Inference);
-        assert_eq!(
-            store.bindings_for(None, &deployment()).await.unwrap().len(),
-            1
-        );
+        assert_eq!(store.all_bindings().await.unwrap().len(), 1);
 
         let (store, second) = start(dir.path()).await;
         assert_eq!(second.inference_key, first.inference_key);
@@ -219,7 +298,12 @@ mod tests {
         let (store, _) = start(dir.path()).await;
         let name = RuleSet::load(RULES).unwrap().name().parse().unwrap();
         store
-            .unbind(&name, &BindingTarget::Deployment(deployment()))
+            .unbind(
+                &name,
+                &BindingTarget::Deployment(deployment()),
+                false,
+                act(2),
+            )
             .await
             .unwrap();
         let (store, _) = start(dir.path()).await;
@@ -232,7 +316,12 @@ mod tests {
         let (store, first) = start(dir.path()).await;
         let name = RuleSet::load(RULES).unwrap().name().parse().unwrap();
         store
-            .unbind(&name, &BindingTarget::Deployment(deployment()))
+            .unbind(
+                &name,
+                &BindingTarget::Deployment(deployment()),
+                false,
+                act(2),
+            )
             .await
             .unwrap();
         let key = store.find_key(&first.inference_key).await.unwrap().unwrap();

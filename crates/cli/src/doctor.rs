@@ -9,7 +9,8 @@ use anyhow::Result;
 use bytesize::ByteSize;
 use portcullis_gate::RuleSet;
 use portcullis_models::ModelError;
-use portcullis_store::{DATABASE_FILE, Role, SqliteStore, Store, StoredRuleSet};
+use portcullis_server::{RuleSignatures, check_signatures};
+use portcullis_store::{DATABASE_FILE, Role, RuleSetState, SqliteStore, Store, StoredRuleSet};
 use serde::Serialize;
 
 use crate::api_client::ApiClient;
@@ -117,7 +118,7 @@ fn examine(
         data_dir(&config.data_dir),
     ];
     findings.extend(model(config, machine));
-    findings.extend(runtime.block_on(stored(&config.data_dir)));
+    findings.extend(runtime.block_on(stored(config)));
     findings.push(runtime.block_on(server(args, environment)));
     findings
 }
@@ -235,7 +236,8 @@ fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {
 }
 
 /// Rule sets and keys, where there is a database.
-async fn stored(data_dir: &Path) -> Vec<Finding> {
+async fn stored(config: &Config) -> Vec<Finding> {
+    let data_dir = &config.data_dir;
     if !data_dir.join(DATABASE_FILE).exists() {
         return vec![Finding::ok(
             "rule sets and keys",
@@ -244,7 +246,10 @@ async fn stored(data_dir: &Path) -> Vec<Finding> {
     }
     let examined = async {
         let store = SqliteStore::open(data_dir).await?;
-        anyhow::Ok(vec![rule_sets(&store).await?, keys(&store).await?])
+        anyhow::Ok(vec![
+            rule_sets(&store, config.rule_signatures).await?,
+            keys(&store).await?,
+        ])
     };
     examined.await.unwrap_or_else(|error| {
         vec![Finding::fail(
@@ -255,12 +260,26 @@ async fn stored(data_dir: &Path) -> Vec<Finding> {
     })
 }
 
-async fn rule_sets(store: &SqliteStore) -> Result<Finding> {
+async fn rule_sets(store: &SqliteStore, needed: RuleSignatures) -> Result<Finding> {
     const CHECK: &str = "rule sets";
     let (sets, bindings) = (store.list_rulesets().await?, store.all_bindings().await?);
-    let broken: Vec<String> = sets.iter().filter_map(does_not_load).collect();
+    let signers = store.list_signers().await?;
+    let comes_to = |set: &StoredRuleSet| {
+        let is_active = set.state == RuleSetState::Active;
+        bindings.iter().any(|binding| {
+            binding.ruleset == set.name && binding.version.map_or(is_active, |v| v == set.version)
+        })
+    };
+    let bound = sets.iter().filter(|set| comes_to(set));
+    let not_signed = bound.filter_map(|set| {
+        let distrust = check_signatures(set, &signers, needed).err()?;
+        Some(format!("{}@{}: {distrust}", set.name, set.version))
+    });
+    let broken = sets.iter().filter_map(does_not_load);
+    let broken: Vec<String> = broken.chain(not_signed).collect();
     if !broken.is_empty() {
-        let mend = "calls that these hold for are refused: push a version that this build reads";
+        let mend = "calls that these hold for are refused: sign them with `portcullis rules \
+                    approve`, or bind versions that are signed and that this build reads";
         return Ok(Finding::fail(CHECK, broken.join("; "), mend));
     }
     let found = format!("{} versions, {} bindings", sets.len(), bindings.len());

@@ -1,21 +1,28 @@
 //! `portcullis rules`: check rule files here, push and bind them on a running server.
 
+mod envelope;
+mod life;
+mod sign;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use portcullis_gate::{Diagnostic, RuleSet};
+use portcullis_sign::MEDIA_TYPE;
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::api_client::{ApiClient, Refused, RuleMistake};
+use crate::args::signing::SignersCommand;
 use crate::args::{
-    RulesBindArgs, RulesCheckArgs, RulesCommand, RulesListArgs, RulesPushArgs, RulesUnbindArgs,
-    ServerArgs, TargetArgs,
+    RuleSetName, RulesBindArgs, RulesCheckArgs, RulesCommand, RulesListArgs, RulesPushArgs,
+    RulesUnbindArgs, ServerArgs, TargetArgs,
 };
 use crate::env::Environment;
 use crate::output::{self, printable, table, utc};
+use envelope::Pushed;
 
 /// Runs a subcommand.
 ///
@@ -25,12 +32,37 @@ pub(crate) async fn run(command: RulesCommand, environment: &Environment) -> Res
     let server = |args: &ServerArgs| ApiClient::new(args, environment);
     match command {
         RulesCommand::Check(args) => return check(&args),
+        RulesCommand::Keygen(args) => sign::keygen(&args)?,
+        RulesCommand::Sign(args) => return sign::sign(&args),
+        RulesCommand::Approve(args) => sign::approve(&server(&args.server)?, &args).await?,
+        RulesCommand::Activate(args) => life::activate(&server(&args.server)?, &args).await?,
+        RulesCommand::Retire(args) => life::retire(&server(&args.server)?, &args).await?,
+        RulesCommand::Diff(args) => life::diff(&server(&args.server)?, &args).await?,
+        RulesCommand::History(args) => life::history(&server(&args.server)?, &args).await?,
+        RulesCommand::Signers(command) => signers(command, environment).await?,
         RulesCommand::Push(args) => return push(&server(&args.server)?, &args).await,
         RulesCommand::Bind(args) => bind(&server(&args.server)?, &args).await?,
         RulesCommand::Unbind(args) => unbind(&server(&args.server)?, &args).await?,
         RulesCommand::List(args) => list(&server(&args.server)?, &args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn signers(command: SignersCommand, environment: &Environment) -> Result<()> {
+    let server = |args: &ServerArgs| ApiClient::new(args, environment);
+    match command {
+        SignersCommand::Add(args) => sign::add_signer(&server(&args.server)?, &args).await,
+        SignersCommand::List(args) => sign::list_signers(&server(&args.server)?, &args).await,
+        SignersCommand::Revoke(args) => sign::revoke_signer(&server(&args.server)?, &args).await,
+    }
+}
+
+/// Name and version, where both are needed.
+fn version_of(ruleset: &RuleSetName) -> Result<(&str, String)> {
+    match (&ruleset.name, ruleset.version) {
+        (name, Some(version)) => Ok((name, version.to_string())),
+        (name, None) => bail!("say which version: {name}@1"),
+    }
 }
 
 /// What was found in one file.
@@ -177,15 +209,28 @@ struct Registered {
     name: String,
     version: u32,
     digest: String,
+    state: String,
+    signatures: Vec<Signature>,
     mode: String,
     rules: usize,
 }
 
+/// Who signed a version, as what.
+#[derive(Debug, Deserialize, Serialize)]
+struct Signature {
+    key: String,
+    name: Option<String>,
+    role: Option<String>,
+}
+
 async fn push(server: &ApiClient, args: &RulesPushArgs) -> Result<ExitCode> {
     let file = args.file.display().to_string();
-    let source = std::fs::read(&args.file).with_context(|| format!("{file} cannot be read"))?;
+    let (body, media_type) = match Pushed::read(&args.file)? {
+        Pushed::Signed(envelope) => (envelope.to_json().into_bytes(), MEDIA_TYPE),
+        Pushed::Unsigned(source) => (source, "application/yaml"),
+    };
     let answer = server
-        .post_file::<Registered>(&["v1", "rulesets"], source)
+        .post_file::<Registered>(&["v1", "rulesets"], body, media_type)
         .await;
     let (status, set) = match answer {
         Ok(answer) => answer,
@@ -197,6 +242,8 @@ async fn push(server: &ApiClient, args: &RulesPushArgs) -> Result<ExitCode> {
              name,
              version,
              digest,
+             state,
+             signatures,
              mode,
              rules,
          }| {
@@ -206,9 +253,12 @@ async fn push(server: &ApiClient, args: &RulesPushArgs) -> Result<ExitCode> {
                 "was there already"
             };
             format!(
-                "{name}@{version} {news}: {mode}, rules: {rules}, {digest}\n\
-             It holds for nothing yet that it is not bound to: \
-             portcullis rules bind {name}@{version} --deployment NAME"
+                "{name}@{version} {news}: {mode}, rules: {rules}, signatures: {}, {state}, \
+                 {digest}\n\
+                 It holds once it is activated, for what {name} is bound to: \
+                 portcullis rules activate {name}@{version}; \
+                 portcullis rules bind {name} --deployment NAME",
+                signatures.len()
             )
         },
     )?;
@@ -230,17 +280,19 @@ fn told_mistakes(file: &str, error: anyhow::Error) -> Result<ExitCode> {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Binding {
     ruleset: String,
-    /// `None` follows the newest.
+    /// `None` follows the active one.
     version: Option<u32>,
+    observe: bool,
     key: Option<String>,
     deployment: Option<String>,
 }
 
 impl Binding {
     fn target(&self) -> String {
+        let note = if self.observe { " (observed)" } else { "" };
         match (&self.key, &self.deployment) {
-            (Some(key), _) => format!("key {key}"),
-            (None, Some(deployment)) => format!("deployment {deployment}"),
+            (Some(key), _) => format!("key {key}{note}"),
+            (None, Some(deployment)) => format!("deployment {deployment}{note}"),
             (None, None) => "nothing".to_owned(),
         }
     }
@@ -249,19 +301,23 @@ impl Binding {
 async fn bind(server: &ApiClient, args: &RulesBindArgs) -> Result<()> {
     let RulesBindArgs {
         ruleset,
+        observe,
         target: TargetArgs { key, deployment },
         ..
     } = args;
-    let fields = json!({"key": key, "deployment": deployment, "version": ruleset.version});
+    let fields = json!({
+        "key": key, "deployment": deployment, "version": ruleset.version, "observe": observe,
+    });
     let path = ["v1", "rulesets", &ruleset.name, "bindings"];
     let binding: Binding = server.post(&path, &fields).await?;
     args.output.show(&binding, |binding| {
         let version = match binding.version {
             Some(version) => format!("version {version}"),
-            None => "the newest version".to_owned(),
+            None => "the active version".to_owned(),
         };
+        let verb = if binding.observe { "is there" } else { "holds" };
         format!(
-            "{version} of {} holds for {} from the next call on",
+            "{version} of {} {verb} for {} from the next call on",
             binding.ruleset,
             binding.target()
         )
@@ -271,19 +327,24 @@ async fn bind(server: &ApiClient, args: &RulesBindArgs) -> Result<()> {
 async fn unbind(server: &ApiClient, args: &RulesUnbindArgs) -> Result<()> {
     let RulesUnbindArgs {
         name,
+        observe,
         target: TargetArgs { key, deployment },
         ..
     } = args;
-    let query: Vec<(&str, &str)> = [("key", key), ("deployment", deployment)]
+    let mut query: Vec<(&str, &str)> = [("key", key), ("deployment", deployment)]
         .into_iter()
         .filter_map(|(kind, id)| Some((kind, id.as_deref()?)))
         .collect();
+    if *observe {
+        query.push(("observe", "true"));
+    }
     server
         .delete(&["v1", "rulesets", name, "bindings"], &query)
         .await?;
     let gone = Binding {
         ruleset: name.clone(),
         version: None,
+        observe: *observe,
         key: key.clone(),
         deployment: deployment.clone(),
     };
@@ -302,6 +363,8 @@ struct Listed {
     name: String,
     version: u32,
     digest: String,
+    state: String,
+    signatures: Vec<Signature>,
     created: i64,
     /// Filled in from a second answer.
     #[serde(default)]
@@ -310,15 +373,14 @@ struct Listed {
 
 async fn list(server: &ApiClient, args: &RulesListArgs) -> Result<()> {
     let mut sets = server.get::<List<Listed>>(&["v1", "rulesets"]).await?.data;
-    // By name, then version: the last of a name is what unversioned bindings follow.
     sets.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
     for of_name in sets.chunk_by_mut(|a, b| a.name == b.name) {
         let path = ["v1", "rulesets", &of_name[0].name, "bindings"];
         let bindings = server.get::<List<Binding>>(&path).await?.data;
-        let newest = of_name.len() - 1;
-        for (i, set) in of_name.iter_mut().enumerate() {
+        for set in of_name {
+            let is_active = set.state == "active";
             let holds =
-                |binding: &&Binding| binding.version.map_or(i == newest, |v| v == set.version);
+                |binding: &&Binding| binding.version.map_or(is_active, |v| v == set.version);
             set.bindings = bindings.iter().filter(holds).cloned().collect();
         }
     }
@@ -328,15 +390,33 @@ async fn list(server: &ApiClient, args: &RulesListArgs) -> Result<()> {
             [
                 set.name.clone(),
                 set.version.to_string(),
+                set.state.clone(),
+                signed_by(set),
                 utc(set.created),
                 targets.join(", "),
             ]
         });
         let if_empty = "no rule sets; register one with `portcullis rules push FILE`";
         table(
-            ["NAME", "VERSION", "REGISTERED (UTC)", "HOLDS FOR"],
+            [
+                "NAME",
+                "VERSION",
+                "STATE",
+                "SIGNED BY",
+                "REGISTERED (UTC)",
+                "HOLDS FOR",
+            ],
             rows,
             if_empty,
         )
     })
+}
+
+fn signed_by(set: &Listed) -> String {
+    let who = |signature: &Signature| match (&signature.name, &signature.role) {
+        (Some(name), Some(role)) => format!("{name} ({role})"),
+        _ => format!("unknown key {}", signature.key),
+    };
+    let all: Vec<_> = set.signatures.iter().map(who).collect();
+    all.join(", ")
 }

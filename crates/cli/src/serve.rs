@@ -180,6 +180,8 @@ fn app_state(
     let server = ServerConfig {
         drain_timeout: config.server.drain_timeout,
         quota: config.quota,
+        key_quota: config.key_quota,
+        rule_signatures: config.rule_signatures,
         ..ServerConfig::default()
     };
     Ok(AppState::new(

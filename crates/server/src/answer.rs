@@ -22,7 +22,7 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 /// a refusal before that is a plain 400.
 pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> {
     let shape = Shape::new(app, &call);
-    let mut events = Events::submit(app, call.requests)?;
+    let mut events = Events::submit(app, call.requests, call.reservation)?;
     events.wait_for_release().await?;
     let totals = Totals::new(&call.gate, call.choices_per_prompt, call.findings);
     if !call.stream {

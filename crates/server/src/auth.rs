@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use portcullis_store::{ApiKey, KeyId, Role};
+use portcullis_store::{Act, ApiKey, KeyId, Role};
 use portcullis_types::Tenant;
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,11 @@ pub(crate) enum Permission {
     ReadRules,
     /// Register versions of rule sets.
     WriteRules,
-    /// Keys and bindings.
+    /// Add signatures to versions of rule sets.
+    SignRules,
+    /// Activate, retire, bind.
+    PutIntoForce,
+    /// Keys and signers.
     Administer,
 }
 
@@ -85,6 +89,8 @@ impl Permission {
             (_, Role::Admin) | (Self::ListModels, _) => true,
             (Self::Infer, role) => role == Role::Inference,
             (Self::WriteRules, role) => role == Role::Author,
+            (Self::SignRules, role) => matches!(role, Role::Author | Role::Approver),
+            (Self::PutIntoForce, role) => role == Role::Approver,
             (Self::ReadRules, role) => role != Role::Inference,
             (Self::Administer, _) => false,
         }
@@ -96,6 +102,8 @@ impl Permission {
             Self::ListModels => "any key",
             Self::Infer => "`inference` or `admin`",
             Self::WriteRules => "`author` or `admin`",
+            Self::SignRules => "`author`, `approver` or `admin`",
+            Self::PutIntoForce => "`approver` or `admin`",
             Self::ReadRules => "`author`, `approver`, `auditor` or `admin`",
             Self::Administer => "`admin`",
         }
@@ -109,6 +117,14 @@ impl Permission {
 impl Caller {
     pub(crate) fn key_id(&self) -> Option<&KeyId> {
         self.key.as_ref().map(|key| &key.id)
+    }
+
+    /// Who does something to a rule set, and when.
+    pub(crate) fn act(&self, app: &App) -> Act<'_> {
+        Act {
+            actor: self.key_id().map_or("anyone", KeyId::as_str),
+            now: (app.wall)(),
+        }
     }
 
     /// The salt of the prefix cache: callers with different keys share nothing.

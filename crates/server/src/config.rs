@@ -7,6 +7,9 @@ use portcullis_gate::Quota;
 use portcullis_store::DeploymentName;
 use portcullis_types::TokenId;
 
+use crate::budget::KeyQuota;
+use crate::trust::RuleSignatures;
+
 /// Limits and timeouts of the server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -25,8 +28,12 @@ pub struct ServerConfig {
     /// Whether inference needs no key while the store holds none. [`crate::serve`] takes it back
     /// when its listener is not bound to a loopback address.
     pub open_on_loopback: bool,
-    /// What the gate may spend on one completion.
+    /// What the gate may spend on one call; its choices share it.
     pub quota: Quota,
+    /// What the gate may spend on the calls of one key.
+    pub key_quota: KeyQuota,
+    /// Whose signatures a rule set needs before it may hold.
+    pub rule_signatures: RuleSignatures,
 }
 
 impl Default for ServerConfig {
@@ -40,6 +47,8 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(30),
             open_on_loopback: true,
             quota: Quota::default(),
+            key_quota: KeyQuota::default(),
+            rule_signatures: RuleSignatures::default(),
         }
     }
 }

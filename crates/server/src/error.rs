@@ -148,10 +148,11 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(missing) => Self::not_found(missing.to_string()),
-            StoreError::VersionExists { .. } => {
-                Self::with_status(StatusCode::CONFLICT, error.to_string())
-                    .with_code("version_exists")
-            }
+            StoreError::VersionExists { .. } => Self::conflict("version_exists", error.to_string()),
+            StoreError::NotActivated { .. } => Self::conflict("not_activated", error.to_string()),
+            StoreError::Retired { .. } => Self::conflict("retired", error.to_string()),
+            StoreError::Bound { .. } => Self::conflict("bound", error.to_string()),
+            StoreError::SignerExists { .. } => Self::conflict("signer_exists", error.to_string()),
             error => {
                 tracing::error!(%error, "the store failed");
                 Self::internal("the server could not read or write its store; its log says why")
@@ -236,6 +237,11 @@ impl ApiError {
     /// 404 for anything else.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::with_status(StatusCode::NOT_FOUND, message).with_code("not_found")
+    }
+
+    /// 409
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::with_status(StatusCode::CONFLICT, message).with_code(code)
     }
 
     /// 500: the log says more than the caller learns.

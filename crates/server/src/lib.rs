@@ -10,6 +10,7 @@
 mod answer;
 mod auth;
 mod body;
+mod budget;
 mod config;
 mod error;
 mod health;
@@ -22,11 +23,14 @@ mod serve;
 mod shape;
 mod state;
 mod stream;
+mod trust;
 mod validate;
 mod vocabulary;
 mod wire;
 
+pub use budget::KeyQuota;
 pub use config::{SamplingDefaults, ServedModel, ServerConfig};
 pub use routes::router;
 pub use serve::serve;
 pub use state::{AppState, WallClock};
+pub use trust::{Distrust, RULESET_TYPE, RuleSignatures, check_signatures};

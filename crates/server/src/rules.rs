@@ -1,66 +1,101 @@
 //! Which rule sets hold for a call.
 //!
-//! Bindings are asked from the store for each call, so that a change holds from the next call on;
-//! compiled rule sets are kept by their digest, since a version never changes.
+//! Bindings and signers are asked from the store for each call, so that a change holds from the
+//! next call on, and a call that runs keeps the versions it began with. Compiled rule sets are kept
+//! by their digest, since what a version says never changes, with the signatures that were found to
+//! match them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portcullis_gate::{Gate, Quota, RuleSet, RuleSetErrors};
-use portcullis_store::{DeploymentName, KeyId, Store, StoredRuleSet};
+use portcullis_gate::{BoundSet, Gate, Quota, RuleSet, RuleSetErrors};
+use portcullis_store::{
+    DeploymentName, KeyId, NamedRuleSet, RuleSetName, Signer, SignerId, Store, StoredRuleSet,
+    StoredSignature,
+};
 
 use crate::error::ApiError;
+use crate::trust::{self, Distrust, RuleSignatures};
 
 /// Compiled rule sets, most recently used last.
 pub(crate) struct Catalog {
     store: Arc<dyn Store>,
     quota: Quota,
+    needed: RuleSignatures,
     max_compiled: usize,
-    compiled: Mutex<VecDeque<Arc<RuleSet>>>,
+    compiled: Mutex<VecDeque<Arc<Compiled>>>,
     /// One rule set is compiled at a time: it takes a core and, for a moment, much memory.
     compiling: tokio::sync::Mutex<()>,
 }
 
+/// A compiled rule set, and whose signatures over its bytes were seen to match.
+struct Compiled {
+    set: Arc<RuleSet>,
+    matching: Mutex<Vec<(SignerId, [u8; 64])>>,
+}
+
+/// A rule set that holds for a call, or is only observed.
+struct Bound {
+    set: Arc<RuleSet>,
+    observed: bool,
+}
+
+impl From<Bound> for BoundSet {
+    fn from(bound: Bound) -> Self {
+        match bound.observed {
+            true => Self::observed(bound.set),
+            false => bound.set.into(),
+        }
+    }
+}
+
 impl Catalog {
-    pub(crate) fn new(store: Arc<dyn Store>, quota: Quota, max_compiled: usize) -> Self {
-        let (compiled, compiling) = (Mutex::default(), tokio::sync::Mutex::default());
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        quota: Quota,
+        needed: RuleSignatures,
+        max_compiled: usize,
+    ) -> Self {
         Self {
             store,
             quota,
+            needed,
             max_compiled,
-            compiled,
-            compiling,
+            compiled: Mutex::default(),
+            compiling: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The gate for a call: every rule set that is bound to its key or its deployment.
+    /// The gate for a call: every rule set that is bound to its key or its deployment, and those
+    /// that it names itself, which can only add to them.
     ///
     /// # Errors
-    /// The store fails, or a bound rule set cannot be loaded: then nothing is generated.
+    /// The store fails, or a bound rule set cannot be loaded: then nothing is generated. A named one
+    /// is not there or not in force.
     pub(crate) async fn gate_for(
         &self,
         key: Option<&KeyId>,
         deployment: &DeploymentName,
+        named: &[NamedRuleSet],
     ) -> Result<Gate, ApiError> {
-        let mut sets: Vec<Arc<RuleSet>> = Vec::new();
-        for binding in self.store.bindings_for(key, deployment).await? {
-            let stored = self
-                .store
-                .ruleset(&binding.ruleset, binding.version)
-                .await?;
+        let rules = self.store.rules_for(key, deployment, named).await?;
+        let mut sets: Vec<Bound> = Vec::new();
+        for (binding, stored) in rules.bound {
             let Some(stored) = stored else {
                 tracing::error!(ruleset = %binding.ruleset, "a bound rule set is not in the store");
-                return Err(unavailable(binding.ruleset.as_str()));
+                return Err(unavailable(&binding.ruleset));
             };
-            // A set that is bound to key and deployment holds once.
-            if !sets.iter().any(|set| set.digest() == stored.digest) {
-                sets.push(self.load_stored(stored).await?);
-            }
+            let set = self.load(&stored, &rules.signers).await?;
+            join(&mut sets, set, binding.observe);
         }
-        match sets.is_empty() {
-            true => Ok(Gate::open()),
-            false => Ok(Gate::new(sets, self.quota)),
+        for (index, (name, stored)) in named.iter().zip(rules.named).enumerate() {
+            let stored = in_force(index, name, stored)?;
+            join(&mut sets, self.load(&stored, &rules.signers).await?, false);
         }
+        Ok(match sets.is_empty() {
+            true => Gate::open(),
+            false => Gate::new(sets.into_iter().map(BoundSet::from), self.quota),
+        })
     }
 
     /// Validates and compiles a rule set that somebody sent.
@@ -75,7 +110,49 @@ impl Catalog {
             .map_err(|errors| ApiError::from(&errors))
     }
 
-    async fn load_stored(&self, stored: StoredRuleSet) -> Result<Arc<RuleSet>, ApiError> {
+    /// Whose signatures a rule set needs here.
+    pub(crate) fn needed(&self) -> RuleSignatures {
+        self.needed
+    }
+
+    /// Whether a version could be put into force now: it is signed, and can be loaded.
+    ///
+    /// # Errors
+    /// 409 if a signature is missing or not to be believed; 500 if it cannot be loaded.
+    pub(crate) async fn check(&self, stored: &StoredRuleSet) -> Result<(), ApiError> {
+        let signers = self.store.list_signers().await?;
+        trust::check_signatures(stored, &signers, self.needed)
+            .map_err(|distrust| not_signed(stored, &distrust))?;
+        self.load(stored, &signers).await.map(drop)
+    }
+
+    /// The compiled form of a stored version whose signatures hold.
+    async fn load(
+        &self,
+        stored: &StoredRuleSet,
+        signers: &[Signer],
+    ) -> Result<Arc<RuleSet>, ApiError> {
+        let compiled = self.compiled(stored).await?;
+        // What runs is what was compiled; its bytes are the ones whose signatures count.
+        let distrust = match compiled.set.source() == stored.source {
+            true => trust::check_with(stored, signers, self.needed, |stored, signature, signer| {
+                compiled.verify(stored, signature, signer)
+            })
+            .err()
+            .map(|distrust| distrust.to_string()),
+            false => Some("the stored bytes do not have the stored digest".to_owned()),
+        };
+        match distrust {
+            None => Ok(Arc::clone(&compiled.set)),
+            Some(why) => {
+                let (ruleset, version) = (&stored.name, stored.version);
+                tracing::error!(%ruleset, version, why, "a rule set is not loaded");
+                Err(unavailable(ruleset))
+            }
+        }
+    }
+
+    async fn compiled(&self, stored: &StoredRuleSet) -> Result<Arc<Compiled>, ApiError> {
         if let Some(set) = self.find(&stored.digest) {
             return Ok(set);
         }
@@ -84,36 +161,98 @@ impl Catalog {
         if let Some(set) = self.find(&stored.digest) {
             return Ok(set);
         }
-        let (name, digest) = (stored.name, stored.digest);
-        match load(stored.source).await? {
-            Ok(set) if set.digest() == digest => Ok(self.keep(set)),
+        let name = &stored.name;
+        match load(stored.source.clone()).await? {
+            Ok(set) if set.digest() == stored.digest => Ok(self.keep(set)),
             Ok(_) => {
                 tracing::error!(ruleset = %name, "the stored bytes do not have the stored digest");
-                Err(unavailable(name.as_str()))
+                Err(unavailable(name))
             }
             Err(errors) => {
                 tracing::error!(ruleset = %name, %errors, "a stored rule set cannot be loaded");
-                Err(unavailable(name.as_str()))
+                Err(unavailable(name))
             }
         }
     }
 
-    fn find(&self, digest: &str) -> Option<Arc<RuleSet>> {
+    fn find(&self, digest: &str) -> Option<Arc<Compiled>> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = compiled.iter().position(|set| set.digest() == digest)?;
+        let found = compiled
+            .iter()
+            .position(|compiled| compiled.set.digest() == digest)?;
         let set = compiled.remove(found)?;
         compiled.push_back(Arc::clone(&set));
         Some(set)
     }
 
-    fn keep(&self, set: RuleSet) -> Arc<RuleSet> {
-        let set = Arc::new(set);
+    fn keep(&self, set: RuleSet) -> Arc<Compiled> {
+        let kept = Arc::new(Compiled {
+            set: Arc::new(set),
+            matching: Mutex::default(),
+        });
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.push_back(Arc::clone(&set));
+        compiled.push_back(Arc::clone(&kept));
         while compiled.len() > self.max_compiled {
             compiled.pop_front();
         }
-        set
+        kept
+    }
+}
+
+impl Compiled {
+    /// Whether a signature matches never changes, since a signer is called by its key; whether it
+    /// counts is asked each time.
+    fn verify(
+        &self,
+        stored: &StoredRuleSet,
+        signature: &StoredSignature,
+        signer: &Signer,
+    ) -> Result<(), Distrust> {
+        let seen = (signer.id.clone(), signature.bytes);
+        let mut matching = self.matching.lock().unwrap_or_else(PoisonError::into_inner);
+        if matching.contains(&seen) {
+            return Ok(());
+        }
+        trust::verify(stored, signature, signer)?;
+        matching.push(seen);
+        Ok(())
+    }
+}
+
+/// A set that comes twice holds once, and holds if it does so in one of the two.
+fn join(sets: &mut Vec<Bound>, set: Arc<RuleSet>, observed: bool) {
+    let there = sets
+        .iter_mut()
+        .find(|there| there.set.digest() == set.digest());
+    match there {
+        Some(there) => there.observed &= observed,
+        None => sets.push(Bound { set, observed }),
+    }
+}
+
+/// A set that a call names must be one that somebody put into force.
+fn in_force(
+    index: usize,
+    named: &NamedRuleSet,
+    stored: Option<StoredRuleSet>,
+) -> Result<StoredRuleSet, ApiError> {
+    let param = format!("admissibility.rulesets.[{index}]");
+    let said = match named.version {
+        Some(version) => format!("{}@{version}", named.name),
+        None => named.name.to_string(),
+    };
+    match stored {
+        Some(stored) if stored.state.may_hold() => Ok(stored),
+        Some(stored) => {
+            let said = format!("rule set `{said}` is {}, not active", stored.state);
+            Err(ApiError::invalid(param, said).with_code("ruleset_not_active"))
+        }
+        None => {
+            let said = format!("there is no active rule set `{said}`");
+            Err(ApiError::not_found(format!("{param}: {said}"))
+                .blaming(&param)
+                .with_code("ruleset_not_found"))
+        }
     }
 }
 
@@ -128,10 +267,19 @@ async fn load(source: Vec<u8>) -> Result<Result<RuleSet, RuleSetErrors>, ApiErro
 }
 
 /// Fail closed: what must be checked and cannot be is not generated.
-fn unavailable(ruleset: &str) -> ApiError {
+fn unavailable(ruleset: &RuleSetName) -> ApiError {
     let message = format!(
         "rule set `{ruleset}` holds for this call and cannot be loaded, so nothing is generated; \
          the server's log says why"
     );
     ApiError::internal(&message).with_code("ruleset_unavailable")
+}
+
+fn not_signed(stored: &StoredRuleSet, distrust: &Distrust) -> ApiError {
+    let (name, version) = (&stored.name, stored.version);
+    let message = format!(
+        "{name}@{version} cannot be put into force: {distrust}; who may sign it adds a signature \
+         with `portcullis rules approve {name}@{version} --key KEY`"
+    );
+    ApiError::conflict("signature_missing", message)
 }

@@ -7,6 +7,7 @@ use portcullis_engine::{Clock, EngineHandle, Limits};
 use portcullis_store::Store;
 use portcullis_text::{ChatTemplate, Tokenizer};
 
+use crate::budget::Budgets;
 use crate::config::{ServedModel, ServerConfig};
 use crate::health::Heartbeat;
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: WallClock,
     pub(crate) catalog: Catalog,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) vocabulary: VocabularyCell,
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
@@ -64,8 +66,10 @@ impl AppState {
             catalog: Catalog::new(
                 Arc::clone(&store),
                 config.quota,
+                config.rule_signatures,
                 config.max_compiled_rulesets,
             ),
+            budgets: Arc::new(Budgets::new(config.key_quota)),
             vocabulary: VocabularyCell::default(),
             metrics: Metrics::new(&model, engine.clone()),
             heartbeat: Heartbeat::new(config.stall_timeout),

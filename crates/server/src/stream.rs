@@ -14,6 +14,7 @@ use portcullis_engine::{End, GenerateRequest, StreamEvent, SubmitError, TokenStr
 use portcullis_gate::{Admitted, GateReport, Refusal};
 use portcullis_types::{FinishReason, Usage};
 
+use crate::budget::Reservation;
 use crate::error::ApiError;
 use crate::serve::RunningCall;
 use crate::state::App;
@@ -29,6 +30,7 @@ pub(crate) struct Events {
     open: usize,
     /// When each choice last released something.
     released_at: Vec<Option<Duration>>,
+    reservation: Reservation,
     _running: RunningCall,
 }
 
@@ -58,7 +60,11 @@ impl Events {
     ///
     /// # Errors
     /// The engine takes no more; what it took is cancelled.
-    pub(crate) fn submit(app: &App, requests: Vec<GenerateRequest>) -> Result<Self, ApiError> {
+    pub(crate) fn submit(
+        app: &App,
+        requests: Vec<GenerateRequest>,
+        mut reservation: Reservation,
+    ) -> Result<Self, ApiError> {
         // A step that takes long is not taken for a stall because nobody looked before it.
         app.heartbeat.observe(&app.engine.status(), app.clock.now());
         let running = app.calls.begin();
@@ -73,12 +79,14 @@ impl Events {
             })?;
             streams.push(numbered(stream, first));
         }
+        reservation.begin();
         Ok(Self {
             app: Arc::clone(app),
             streams,
             replay: VecDeque::new(),
             open: choices as usize,
             released_at: vec![None; choices as usize],
+            reservation,
             _running: running,
         })
     }
@@ -144,6 +152,8 @@ impl Events {
             }) => {
                 self.open -= 1;
                 self.app.metrics.observe_end(&timings, &usage, &report);
+                self.reservation
+                    .settle(report.attempts, usage.discarded_tokens);
                 let ending = ending(end)?;
                 Ok(Some(Event::Ended {
                     choice: choice as usize,

@@ -1,11 +1,13 @@
 //! From the wire to [`GenerateRequest`]: the only way, and where every limit is checked.
 
 use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::{AdmittedInput, Finding, Gate, Mode};
+use portcullis_gate::{AdmittedInput, Finding, Gate, Mode, Quota};
+use portcullis_store::{KeyId, NamedRuleSet};
 use portcullis_text::{Message, RenderOptions, Role};
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 use serde_json::Value;
 
+use crate::budget::{Reservation, may_resample};
 use crate::error::ApiError;
 use crate::ids::new_seed;
 use crate::shape::Endpoint;
@@ -22,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) requests: Vec<GenerateRequest>,
     pub(crate) choices_per_prompt: usize,
     pub(crate) gate: Gate,
+    /// What the gate may spend on it.
+    pub(crate) reservation: Reservation,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     /// Whether the caller wants log-probabilities.
@@ -36,6 +40,7 @@ pub(crate) struct Call {
 pub(crate) struct Origin {
     pub(crate) request_id: String,
     pub(crate) tenant: Tenant,
+    pub(crate) key: Option<KeyId>,
     pub(crate) gate: Gate,
 }
 
@@ -57,6 +62,11 @@ impl ChatRequest {
             common: wire::parse(body)?,
             own: wire::parse(body)?,
         })
+    }
+
+    /// The rule sets that the call wants to hold besides those that are bound.
+    pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
+        named_rulesets(&self.common)
     }
 
     /// # Errors
@@ -85,6 +95,11 @@ impl CompletionRequest {
             common: wire::parse(body)?,
             own: wire::parse(body)?,
         })
+    }
+
+    /// The rule sets that the call wants to hold besides those that are bound.
+    pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
+        named_rulesets(&self.common)
     }
 
     /// # Errors
@@ -145,13 +160,14 @@ impl Draft {
     }
 
     fn into_call(
-        self,
+        mut self,
         app: &App,
         endpoint: Endpoint,
         prompts: Vec<Vec<TokenId>>,
         findings: Vec<Finding>,
     ) -> Result<Call, ApiError> {
         let choices = self.fields.n.unwrap_or(1);
+        let reservation = self.reserve(app, prompts.len() * choices as usize);
         let requests: Result<Vec<_>, _> = prompts
             .into_iter()
             .map(|prompt| self.request(app, endpoint, prompt))
@@ -162,12 +178,26 @@ impl Draft {
             requests: requests?,
             choices_per_prompt: choices as usize,
             gate: self.origin.gate,
+            reservation,
             stream: self.fields.stream.unwrap_or(false),
             include_usage: options.include_usage.unwrap_or(false),
             logprobs: self.logprobs,
             end_tokens: self.stop.token_ids,
             findings,
         })
+    }
+
+    /// Settles what the gate may spend on each choice.
+    fn reserve(&mut self, app: &App, choices: usize) -> Reservation {
+        let Origin { key, gate, .. } = &mut self.origin;
+        let wanted = match may_resample(gate) {
+            true => gate.quota(),
+            false => Quota::NONE,
+        };
+        let now = app.clock.now();
+        let reservation = app.budgets.reserve(key.as_ref(), wanted, choices, now);
+        *gate = gate.clone().with_quota(reservation.per_choice());
+        reservation
     }
 
     fn request(
@@ -253,6 +283,29 @@ fn check_unbuilt(fields: &CallFields) -> Result<(), ApiError> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Rule sets that a call may name, at most.
+const NAMED_RULESETS_MAX: usize = 8;
+
+fn named_rulesets(fields: &CallFields) -> Result<Vec<NamedRuleSet>, ApiError> {
+    let named = fields.admissibility.iter().flat_map(|own| &own.rulesets);
+    if named.clone().count() > NAMED_RULESETS_MAX {
+        let said = format!("may name {NAMED_RULESETS_MAX} rule sets");
+        return Err(ApiError::invalid("admissibility.rulesets", said));
+    }
+    let named = named.enumerate().map(|(index, text)| {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name.parse().ok(), version.parse().map(Some).ok()),
+            None => (text.parse().ok(), Some(None)),
+        };
+        let (Some(name), Some(version)) = (name, version) else {
+            let param = format!("admissibility.rulesets.[{index}]");
+            return Err(ApiError::invalid(param, "write name or name@version"));
+        };
+        Ok(NamedRuleSet { name, version })
+    });
+    named.collect()
 }
 
 fn check_choices(app: &App, choices: u32) -> Result<(), ApiError> {

@@ -128,17 +128,17 @@ impl Envelope {
         let trusted: Vec<_> = trusted.iter().map(|key| (key.id(), key)).collect();
         let mut verified = Verified {
             payload: &self.payload,
-            signers: Vec::new(),
+            made: Vec::new(),
             unrecognised: 0,
         };
         for signature in &self.signatures {
             match self.signer(signature, &trusted)? {
-                Some(id) if verified.signers.contains(id) => {}
-                Some(id) => verified.signers.push(id.clone()),
+                Some(id) if verified.made.iter().any(|(other, _)| other == id) => {}
+                Some(id) => verified.made.push((id.clone(), signature.bytes)),
                 None => verified.unrecognised += 1,
             }
         }
-        match verified.signers.is_empty() {
+        match verified.made.is_empty() {
             true => Err(VerifyError::Untrusted),
             false => Ok(verified),
         }
@@ -170,7 +170,7 @@ impl Envelope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<'e> {
     payload: &'e [u8],
-    signers: Vec<KeyId>,
+    made: Vec<(KeyId, [u8; 64])>,
     unrecognised: usize,
 }
 
@@ -181,10 +181,15 @@ impl<'e> Verified<'e> {
         self.payload
     }
 
-    /// The trusted keys that have signed them: at least one, each once.
+    /// The trusted keys that have signed them, and how: at least one, each once.
     #[must_use]
-    pub fn signers(&self) -> &[KeyId] {
-        &self.signers
+    pub fn signatures(&self) -> &[(KeyId, [u8; 64])] {
+        &self.made
+    }
+
+    /// The trusted keys that have signed them: at least one, each once.
+    pub fn signers(&self) -> impl Iterator<Item = &KeyId> {
+        self.made.iter().map(|(id, _)| id)
     }
 
     /// Signatures that none of the trusted keys made.

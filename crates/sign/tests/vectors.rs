@@ -131,7 +131,9 @@ fn everyone_who_signed_and_is_trusted_is_told() {
     assert_eq!(read, envelope);
     let verified = read.verify(TYPE, &[bob.public(), ann.public()]).unwrap();
     assert_eq!(verified.payload(), b"bytes");
-    assert_eq!(verified.signers(), [ann.public().id(), bob.public().id()]);
+    let signers: Vec<_> = verified.signers().cloned().collect();
+    assert_eq!(signers, [ann.public().id(), bob.public().id()]);
+    assert_eq!(verified.signatures()[0].1, envelope.signatures()[0].bytes);
     assert_eq!(verified.unrecognised(), 1);
 }
 
@@ -147,7 +149,7 @@ fn a_key_counts_once_however_often_it_signs() {
     });
     envelope = Envelope::new(TYPE, b"bytes".to_vec(), twice);
     let verified = envelope.verify(TYPE, &[ann.public()]).unwrap();
-    assert_eq!(verified.signers(), [ann.public().id()]);
+    assert_eq!(verified.signers().count(), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::{BindingTarget, KeyId, RuleSetName};
+use crate::{BindingTarget, KeyId, RuleSetName, RuleSetState, SignerId, SignerName};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Error)]
@@ -31,6 +31,58 @@ pub enum StoreError {
         stored_digest: String,
         /// What was put.
         given_digest: String,
+    },
+
+    /// Only a version that was activated can hold.
+    #[error(
+        "{ruleset}@{version} is {state}, and only a version that was activated can hold: \
+         activate it first, or bind it to be observed"
+    )]
+    NotActivated {
+        /// The rule set.
+        ruleset: RuleSetName,
+        /// The version.
+        version: u32,
+        /// Its state.
+        state: RuleSetState,
+    },
+
+    /// A retired version has no way back.
+    #[error("{ruleset}@{version} is retired; register its rules as a new version")]
+    Retired {
+        /// The rule set.
+        ruleset: RuleSetName,
+        /// The version.
+        version: u32,
+    },
+
+    /// A version that is bound cannot be retired.
+    #[error(
+        "{ruleset}@{version} is bound to {targets}; bind another version there or unbind it, then \
+         retire it", targets = listed(.targets)
+    )]
+    Bound {
+        /// The rule set.
+        ruleset: RuleSetName,
+        /// The version.
+        version: u32,
+        /// What it is bound to.
+        targets: Vec<BindingTarget>,
+    },
+
+    /// A key is trusted once, and for what it was then.
+    #[error(
+        "key {id} is a signer already ({name}{}); a key that should sign for somebody or something \
+         else has to be another key",
+        if *.revoked { ", revoked" } else { "" }
+    )]
+    SignerExists {
+        /// The key.
+        id: SignerId,
+        /// Whose it is.
+        name: SignerName,
+        /// Whether it is revoked.
+        revoked: bool,
     },
 
     /// The operating system gave no random bytes for a secret.
@@ -69,6 +121,12 @@ pub enum Missing {
         /// The newest there is.
         newest: u32,
     },
+    /// The rule set is there, but no version of it is active.
+    #[error("no version of rule set {0} is active; activate one")]
+    ActiveVersion(RuleSetName),
+    /// No such signer.
+    #[error("there is no signer {0}")]
+    Signer(SignerId),
     /// The rule set is not bound to this target.
     #[error("rule set {ruleset} is not bound to {target}")]
     Binding {
@@ -77,6 +135,11 @@ pub enum Missing {
         /// The target.
         target: BindingTarget,
     },
+}
+
+fn listed(targets: &[BindingTarget]) -> String {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    targets.join(", ")
 }
 
 /// Why a database cannot be used, and what to do about it.

@@ -1,4 +1,4 @@
-//! Keys, rule sets and bindings, kept across restarts.
+//! Keys, rule sets, their signers and bindings, kept across restarts.
 //!
 //! [`Store`] is what the server knows; [`SqliteStore`] keeps it in one file of the data directory.
 //! What a method has answered is on disk: it survives `kill -9` and a loss of power. Several
@@ -11,6 +11,7 @@ mod error;
 mod key;
 mod name;
 mod ruleset;
+mod signer;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -19,8 +20,11 @@ pub use error::{Missing, StoreError, Unusable};
 pub use key::{ApiKey, KeyId, KeyName, NewKey, ParseRoleError, Role, Secret};
 pub use name::NameError;
 pub use ruleset::{
-    Binding, BindingTarget, DeploymentName, NewRuleSet, Put, RuleSetName, StoredRuleSet,
+    Act, Binding, BindingTarget, DeploymentName, EventKind, NamedRuleSet, NewBinding, NewRuleSet,
+    NewSignature, Put, RuleSetEvent, RuleSetName, RuleSetState, RulesFor, StoredRuleSet,
+    StoredSignature, UnknownWord,
 };
+pub use signer::{NewSigner, ParseSignerRoleError, Signer, SignerId, SignerName, SignerRole};
 pub use sqlite::{DATABASE_FILE, SqliteStore};
 
 /// What outlives the process.
@@ -43,13 +47,35 @@ pub trait Store: Send + Sync + 'static {
     /// [`Missing::Key`].
     async fn revoke_key(&self, id: &KeyId, now: i64) -> Result<ApiKey, StoreError>;
 
-    /// Adds a version of a rule set. The same bytes again are [`Put::Unchanged`].
+    /// Trusts a key to sign. The same signer again is left as it is.
     ///
     /// # Errors
-    /// [`StoreError::VersionExists`] if the version is there with other bytes.
-    async fn put_ruleset(&self, new: NewRuleSet, now: i64) -> Result<Put, StoreError>;
+    /// [`StoreError::SignerExists`] if the key is there with another name, role or scope, or revoked.
+    async fn add_signer(&self, new: NewSigner, now: i64) -> Result<Signer, StoreError>;
 
-    /// One version of a rule set; without `version` the newest, which is the highest.
+    /// All signers, revoked ones included, oldest first.
+    async fn list_signers(&self) -> Result<Vec<Signer>, StoreError>;
+
+    /// Revokes a signer from this moment on. Doing it twice keeps the first time; `distrust`, once
+    /// said, stays.
+    ///
+    /// # Errors
+    /// [`Missing::Signer`].
+    async fn revoke_signer(
+        &self,
+        id: &SignerId,
+        distrust: bool,
+        now: i64,
+    ) -> Result<Signer, StoreError>;
+
+    /// Adds a version of a rule set, registered and not in force. The same bytes again add the
+    /// signatures that are new.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionExists`] if the version is there with other bytes, [`Missing::Signer`].
+    async fn put_ruleset(&self, new: NewRuleSet, act: Act<'_>) -> Result<Put, StoreError>;
+
+    /// One version of a rule set; without `version` the active one.
     async fn ruleset(
         &self,
         name: &RuleSetName,
@@ -59,35 +85,63 @@ pub trait Store: Send + Sync + 'static {
     /// All versions of all rule sets, by name, then version.
     async fn list_rulesets(&self) -> Result<Vec<StoredRuleSet>, StoreError>;
 
-    /// Binds a rule set to a target; without `version` to the newest at any time. A target has
-    /// one binding for each rule set: binding again replaces it.
+    /// Makes a version the active one. The one that was active before is superseded, in the same
+    /// moment. Activating the active version changes nothing.
     ///
     /// # Errors
-    /// [`Missing::RuleSet`], [`Missing::Version`], [`Missing::Key`].
-    async fn bind(
+    /// [`Missing::RuleSet`], [`Missing::Version`], [`StoreError::Retired`].
+    async fn activate(
         &self,
-        ruleset: &RuleSetName,
-        version: Option<u32>,
-        target: &BindingTarget,
-        now: i64,
-    ) -> Result<Binding, StoreError>;
+        name: &RuleSetName,
+        version: u32,
+        act: Act<'_>,
+    ) -> Result<(), StoreError>;
 
-    /// Takes a binding away.
+    /// Ends the life of a version. Retiring a retired version changes nothing.
+    ///
+    /// # Errors
+    /// [`Missing::RuleSet`], [`Missing::Version`], [`StoreError::Bound`].
+    async fn retire(
+        &self,
+        name: &RuleSetName,
+        version: u32,
+        act: Act<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// What happened to a rule set, oldest first.
+    async fn history(&self, name: &RuleSetName) -> Result<Vec<RuleSetEvent>, StoreError>;
+
+    /// Binds a rule set to a target. A target has at most two bindings of a rule set, one that
+    /// holds and one that is observed: binding again replaces it.
+    ///
+    /// # Errors
+    /// [`Missing::RuleSet`], [`Missing::Version`], [`Missing::ActiveVersion`], [`Missing::Key`],
+    /// [`StoreError::NotActivated`], [`StoreError::Retired`].
+    async fn bind(&self, new: NewBinding, act: Act<'_>) -> Result<Binding, StoreError>;
+
+    /// Takes a binding away: the one that holds, or the one that is observed.
     ///
     /// # Errors
     /// [`Missing::Binding`].
-    async fn unbind(&self, ruleset: &RuleSetName, target: &BindingTarget)
-    -> Result<(), StoreError>;
+    async fn unbind(
+        &self,
+        ruleset: &RuleSetName,
+        target: &BindingTarget,
+        observe: bool,
+        act: Act<'_>,
+    ) -> Result<(), StoreError>;
 
     /// The bindings of one rule set, by target.
     async fn bindings(&self, ruleset: &RuleSetName) -> Result<Vec<Binding>, StoreError>;
 
-    /// What holds for a call: the bindings of its key, if it has one, and of its deployment.
-    async fn bindings_for(
+    /// What holds for a call: the bindings of its key, if it has one, and of its deployment, and
+    /// what it names itself.
+    async fn rules_for(
         &self,
         key: Option<&KeyId>,
         deployment: &DeploymentName,
-    ) -> Result<Vec<Binding>, StoreError>;
+        named: &[NamedRuleSet],
+    ) -> Result<RulesFor, StoreError>;
 
     /// All bindings, by rule set, then target.
     async fn all_bindings(&self) -> Result<Vec<Binding>, StoreError>;

@@ -8,7 +8,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use portcullis_store::{BindingTarget, NewKey, NewRuleSet, Role, RuleSetName, SqliteStore, Store};
+use portcullis_store::{
+    Act, BindingTarget, NewBinding, NewKey, NewRuleSet, Role, RuleSetName, SqliteStore, Store,
+};
 use tempfile::TempDir;
 
 const DATA_DIR: &str = "PORTCULLIS_STORE_KILL_TEST_DATA_DIR";
@@ -57,14 +59,21 @@ async fn write_all_kinds(store: &SqliteStore, version: u32) {
         version,
         digest: "d".into(),
         source: vec![7; 3000],
+        signatures: Vec::new(),
     };
-    store.put_ruleset(new, 0).await.unwrap();
+    let act = Act { actor: "k", now: 0 };
+    store.put_ruleset(new, act).await.unwrap();
     say(&format!("ruleset {version}"));
+    store.activate(&cards(), version, act).await.unwrap();
+    say(&format!("activated {version}"));
     let target = BindingTarget::Key(key.id.clone());
-    store
-        .bind(&cards(), Some(version), &target, 0)
-        .await
-        .unwrap();
+    let new = NewBinding {
+        ruleset: cards(),
+        version: Some(version),
+        target,
+        observe: false,
+    };
+    store.bind(new, act).await.unwrap();
     say(&format!("binding {}", key.id));
     if version.is_multiple_of(2) {
         store.revoke_key(&key.id, 9).await.unwrap();
@@ -122,6 +131,12 @@ async fn is_there(store: &SqliteStore, line: &str) -> bool {
                 .await
                 .unwrap();
             found.is_some_and(|found| found.source == [7; 3000])
+        }
+        "activated" => {
+            let version = Some(what.parse().unwrap());
+            let found = store.ruleset(&cards(), version).await.unwrap();
+            // By now another may have been activated.
+            found.is_some_and(|found| found.state.may_hold())
         }
         "binding" => {
             let target = BindingTarget::Key(what.parse().unwrap());

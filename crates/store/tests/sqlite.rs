@@ -9,10 +9,12 @@ mod suite;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_store::{DATABASE_FILE, Put, Role, SqliteStore, Store, StoreError, Unusable};
-use sqlx::ConnectOptions;
+use portcullis_store::{
+    DATABASE_FILE, Put, Role, RuleSetState, SqliteStore, Store, StoreError, Unusable,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use suite::{deployment, name, new_key, put};
+use sqlx::{ConnectOptions, Connection};
+use suite::{activate, bind, deployment, name, new_key, put, signer};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -30,10 +32,18 @@ suite! {
     keys_are_found_by_their_secret_alone
     a_revoked_key_opens_nothing
     a_version_never_changes
-    the_newest_version_is_the_highest
+    versions_are_listed_in_their_order
+    one_version_is_active_at_a_time
+    a_retired_version_has_no_way_back
+    what_happened_is_remembered_with_who_and_when
     bindings_hold_for_their_key_and_deployment
+    a_binding_without_a_version_follows_the_active_one
+    a_call_may_name_rule_sets
     a_target_has_one_binding_of_a_rule_set
+    a_candidate_is_observed_beside_what_holds
     a_binding_needs_both_its_ends
+    signers_are_trusted_once_and_revoked_for_ever
+    signatures_are_added_and_never_replaced
 }
 
 #[tokio::test]
@@ -42,8 +52,8 @@ async fn reopening_finds_everything() {
     let store = open(dir.path()).await;
     let (key, secret) = new_key(&store, "k", Role::Auditor, 5).await;
     put(&store, "cards", 3, b"rules").await.unwrap();
-    let binding = store
-        .bind(&name("cards"), Some(3), &deployment("bank"), 7)
+    activate(&store, "cards", 3, 6).await.unwrap();
+    let binding = bind(&store, "cards", Some(3), &deployment("bank"), 7)
         .await
         .unwrap();
     store.close().await;
@@ -75,6 +85,10 @@ async fn stores_that_bring_the_schema_up_to_date_together_all_succeed() {
         let mut raw = raw_connection(dir.path()).await;
         for statement in [
             "DROP TABLE bindings",
+            "DROP TABLE ruleset_history",
+            "DROP TABLE ruleset_states",
+            "DROP TABLE ruleset_signatures",
+            "DROP TABLE signers",
             "DROP TABLE rulesets",
             "DROP TABLE api_keys",
             "DELETE FROM _sqlx_migrations",
@@ -173,16 +187,76 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
 }
 
 #[tokio::test]
-async fn a_version_cannot_be_changed_behind_our_back() {
+async fn what_is_written_for_ever_cannot_be_changed_behind_our_back() {
     let dir = TempDir::new().unwrap();
-    put(&open(dir.path()).await, "cards", 1, b"x")
+    let store = open(dir.path()).await;
+    put(&store, "cards", 1, b"x").await.unwrap();
+    store.add_signer(signer('a'), 1).await.unwrap();
+    let mut raw = raw_connection(dir.path()).await;
+    let sign = "INSERT INTO ruleset_signatures
+                SELECT 'cards', 1, id, zeroblob(64), 1 FROM signers";
+    sqlx::query(sign).execute(&mut raw).await.unwrap();
+    for statement in [
+        "UPDATE rulesets SET source = x'00'",
+        "DELETE FROM rulesets",
+        "UPDATE ruleset_signatures SET signature = zeroblob(64)",
+        "DELETE FROM ruleset_signatures",
+        "UPDATE signers SET public_key = 'another'",
+        "DELETE FROM signers",
+        "UPDATE ruleset_history SET actor = 'nobody'",
+        "DELETE FROM ruleset_history",
+    ] {
+        let error = sqlx::query(statement).execute(&mut raw).await.unwrap_err();
+        assert!(error.to_string().contains("never"), "{statement}: {error}");
+    }
+}
+
+/// The schema of before: versions had no state, and bindings without a version followed the highest.
+#[tokio::test]
+async fn a_database_of_the_first_schema_keeps_what_holds() {
+    let dir = TempDir::new().unwrap();
+    let first = include_str!("../migrations/sqlite/0001_keys_rulesets_bindings.sql");
+    let mut raw = raw_new_connection(dir.path()).await;
+    let content = "
+        INSERT INTO api_keys VALUES ('key_0123456789abcdef', 'k', 'inference', zeroblob(32), 1, NULL);
+        INSERT INTO rulesets VALUES ('a', 1, 'd1', x'01', 10), ('a', 2, 'd2', x'02', 20),
+                                    ('b', 7, 'd7', x'07', 30);
+        INSERT INTO bindings (ruleset, version, target_kind, target, created_at)
+        VALUES ('a', NULL, 'deployment', 'bank', 40), ('a', 1, 'key', 'key_0123456789abcdef', 41);
+        CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+            installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+            checksum BLOB NOT NULL, execution_time BIGINT NOT NULL);";
+    for script in [first, content] {
+        sqlx::raw_sql(script).execute(&mut raw).await.unwrap();
+    }
+    let checksum = <sha2::Sha384 as sha2::Digest>::digest(first);
+    sqlx::query("INSERT INTO _sqlx_migrations VALUES (1, '', '', true, ?, 0)")
+        .bind(&checksum[..])
+        .execute(&mut raw)
         .await
         .unwrap();
-    let mut raw = raw_connection(dir.path()).await;
-    for statement in ["UPDATE rulesets SET source = x'00'", "DELETE FROM rulesets"] {
-        let error = sqlx::query(statement).execute(&mut raw).await.unwrap_err();
-        assert!(error.to_string().contains("never"), "{error}");
-    }
+    raw.close().await.unwrap();
+
+    let store = open(dir.path()).await;
+    let sets = store.list_rulesets().await.unwrap();
+    let states: Vec<_> = sets
+        .iter()
+        .map(|set| (set.name.as_str(), set.version, set.state))
+        .collect();
+    use RuleSetState::{Active, Superseded};
+    let expected = [("a", 1, Superseded), ("a", 2, Active), ("b", 7, Active)];
+    assert_eq!(states, expected);
+    assert_eq!(sets[1].in_force_since, Some(20));
+    let key = "key_0123456789abcdef".parse().unwrap();
+    let bank = "bank".parse().unwrap();
+    let rules = store.rules_for(Some(&key), &bank, &[]).await.unwrap();
+    let versions: Vec<_> = rules
+        .bound
+        .iter()
+        .map(|(binding, set)| (binding.observe, set.as_ref().unwrap().version))
+        .collect();
+    assert_eq!(versions, [(false, 2), (false, 1)]);
+    assert_eq!(store.history(&name("a")).await.unwrap().len(), 2);
 }
 
 #[cfg(unix)]
@@ -286,7 +360,7 @@ async fn a_newer_schema_is_not_touched() {
                 reason,
                 Unusable::Newer {
                     found: 99,
-                    known: 1
+                    known: 2
                 }
             )
         },
@@ -310,6 +384,14 @@ async fn a_schema_of_another_build_is_not_touched() {
 
 async fn open(data_dir: &Path) -> SqliteStore {
     SqliteStore::open(data_dir).await.unwrap()
+}
+
+async fn raw_new_connection(data_dir: &Path) -> SqliteConnection {
+    let file = data_dir.join(DATABASE_FILE);
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true);
+    options.connect().await.unwrap()
 }
 
 async fn raw_connection(data_dir: &Path) -> SqliteConnection {

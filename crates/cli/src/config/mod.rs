@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portcullis_server::{KeyQuota, RuleSignatures};
 use portcullis_store::DeploymentName;
 
 pub(crate) use mistake::Mistakes;
@@ -28,8 +29,12 @@ pub(crate) struct Config {
     pub(crate) engine: EngineLimits,
     /// Where and for how long.
     pub(crate) server: ServerSettings,
-    /// What the gate may spend on a choice.
+    /// What the gate may spend on a call.
     pub(crate) quota: portcullis_gate::Quota,
+    /// What the gate may spend on the calls of one key.
+    pub(crate) key_quota: KeyQuota,
+    /// Whose signatures a rule set needs.
+    pub(crate) rule_signatures: RuleSignatures,
     /// Keys, rule sets, bindings and the demo.
     pub(crate) data_dir: PathBuf,
     /// Where models come from.
@@ -117,6 +122,10 @@ impl Config {
             engine: EngineLimits::read(&mut raw),
             server: ServerSettings::read(&mut raw),
             quota: read_quota(&mut raw),
+            key_quota: read_key_quota(&mut raw),
+            rule_signatures: raw
+                .read(setting::RULE_SIGNATURES, one_of(RULE_SIGNATURES_WORDS))
+                .unwrap_or_default(),
             data_dir: read_data_dir(&mut raw, environment),
             hub: HubConfig::read(&mut raw),
             log: LogConfig::read(&mut raw),
@@ -205,6 +214,27 @@ fn read_quota(raw: &mut RawConfig) -> portcullis_gate::Quota {
             .unwrap_or(default.discarded_tokens_max),
     }
 }
+
+fn read_key_quota(raw: &mut RawConfig) -> KeyQuota {
+    let default = KeyQuota::default();
+    KeyQuota {
+        attempts_per_minute: raw
+            .read(setting::GATE_KEY_ATTEMPTS, parse::number_or_off(1 << 24))
+            .unwrap_or(default.attempts_per_minute),
+        discarded_tokens_per_minute: raw
+            .read(
+                setting::GATE_KEY_DISCARDED_TOKENS,
+                parse::number_or_off(1 << 30),
+            )
+            .unwrap_or(default.discarded_tokens_per_minute),
+    }
+}
+
+const RULE_SIGNATURES_WORDS: &[(&str, RuleSignatures)] = &[
+    ("author", RuleSignatures::Author),
+    ("author_and_approver", RuleSignatures::AuthorAndApprover),
+    ("allow_unsigned", RuleSignatures::AllowUnsigned),
+];
 
 fn read_data_dir(raw: &mut RawConfig, environment: &Environment) -> PathBuf {
     let given = raw.read(setting::DATA_DIR, parse::path);

@@ -61,6 +61,16 @@ where
     }
 }
 
+/// A whole number up to a bound, or `off` for no limit.
+pub(crate) fn number_or_off(max: u32) -> impl Fn(&str) -> Parsed<Option<u32>> {
+    move |text| match text {
+        "off" => Ok(None),
+        text => number(0, max)(text)
+            .map(Some)
+            .map_err(|allowed| format!("{allowed}, or off")),
+    }
+}
+
 /// A number that another setting bounds.
 pub(crate) fn at_most(number: usize, by: Setting, bound: usize) -> Parsed<usize> {
     match number > bound {

@@ -89,12 +89,27 @@ pub(crate) const DRAIN_TIMEOUT: Setting = setting(
 pub(crate) const GATE_ATTEMPTS_MAX: Setting = setting(
     "gate_attempts_max",
     "N",
-    "Rollbacks in one choice of a call, at most, whatever its rule sets allow [default: 32]",
+    "Rollbacks in one call, at most, shared evenly by its choices [default: 32]",
 );
 pub(crate) const GATE_DISCARDED_TOKENS_MAX: Setting = setting(
     "gate_discarded_tokens_max",
     "TOKENS",
-    "Tokens thrown away in one choice of a call, at most [default: 1024]",
+    "Tokens thrown away in one call, at most, shared evenly by its choices [default: 1024]",
+);
+pub(crate) const GATE_KEY_ATTEMPTS: Setting = setting(
+    "gate_key_attempts_per_minute",
+    "N",
+    "Rollbacks in all calls of one key in a minute, at most; off is without limit [default: 4096]",
+);
+pub(crate) const GATE_KEY_DISCARDED_TOKENS: Setting = setting(
+    "gate_key_discarded_tokens_per_minute",
+    "TOKENS",
+    "Tokens thrown away in all calls of one key in a minute, at most; off is without limit [default: 131072]",
+);
+pub(crate) const RULE_SIGNATURES: Setting = setting(
+    "rule_signatures",
+    "WHOSE",
+    "Signatures that a rule set needs before it may hold: author, author_and_approver or allow_unsigned [default: author]",
 );
 pub(crate) const HUB_ENDPOINT: Setting = setting(
     "hub_endpoint",
@@ -147,6 +162,9 @@ pub(crate) const ALL: &[Setting] = &[
     DRAIN_TIMEOUT,
     GATE_ATTEMPTS_MAX,
     GATE_DISCARDED_TOKENS_MAX,
+    GATE_KEY_ATTEMPTS,
+    GATE_KEY_DISCARDED_TOKENS,
+    RULE_SIGNATURES,
     HUB_ENDPOINT,
     HUB_TOKEN,
     HUB_HOME,

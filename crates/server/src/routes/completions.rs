@@ -20,14 +20,16 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     let caller = authorise(&app, request.headers(), Permission::Infer).await?;
     let completion = CompletionRequest::parse(&body::json(&app, request).await?)?;
+    let named = completion.named_rulesets()?;
     let gate = app
         .catalog
-        .gate_for(caller.key_id(), &app.model.deployment)
+        .gate_for(caller.key_id(), &app.model.deployment, &named)
         .await?;
     let gate = for_model(&app, gate).await?;
     let origin = Origin {
         request_id,
         tenant: caller.tenant(),
+        key: caller.key_id().cloned(),
         gate,
     };
     let call = completion.validate(&app, origin).await?;

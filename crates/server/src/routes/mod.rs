@@ -1,17 +1,20 @@
 //! Which path leads to which handler, and what surrounds them all.
 
+mod bindings;
 mod chat;
 mod completions;
 mod keys;
+mod life;
 mod models;
 mod probes;
 mod rulesets;
+mod signers;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::ApiError;
@@ -51,19 +54,25 @@ fn probes() -> Router<App> {
 }
 
 fn administration() -> Router<App> {
-    let bindings = get(rulesets::bindings)
-        .post(rulesets::bind)
-        .delete(rulesets::unbind);
+    let bindings = get(bindings::list)
+        .post(bindings::bind)
+        .delete(bindings::unbind);
+    let version = Router::new()
+        .route("/", get(rulesets::source))
+        .route("/envelope", get(rulesets::envelope))
+        .route("/signatures", post(rulesets::sign))
+        .route("/activate", post(life::activate))
+        .route("/retire", post(life::retire));
     Router::new()
         .route("/v1/rulesets", get(rulesets::list).post(rulesets::register))
         .route("/v1/rulesets/{name}", get(rulesets::versions))
-        .route(
-            "/v1/rulesets/{name}/versions/{version}",
-            get(rulesets::source),
-        )
+        .nest("/v1/rulesets/{name}/versions/{version}", version)
         .route("/v1/rulesets/{name}/bindings", bindings)
+        .route("/v1/rulesets/{name}/history", get(life::history))
+        .route("/v1/signers", get(signers::list).post(signers::add))
+        .route("/v1/signers/{id}", delete(signers::revoke))
         .route("/v1/keys", get(keys::list).post(keys::create))
-        .route("/v1/keys/{id}", axum::routing::delete(keys::revoke))
+        .route("/v1/keys/{id}", delete(keys::revoke))
 }
 
 async fn no_route(request: Request) -> ApiError {

@@ -1,42 +1,126 @@
-//! `/v1/rulesets`: registering rule sets, and putting them into force.
+//! `/v1/rulesets`: registering rule sets and signing them.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use portcullis_store::{BindingTarget, NewRuleSet, Put, RuleSetName};
+use portcullis_gate::RuleSet;
+use portcullis_sign::{Envelope, MEDIA_TYPE, Signature};
+use portcullis_store::{NewRuleSet, NewSignature, Put, RuleSetName, Signer, StoredRuleSet};
 
-use crate::auth::{Permission, authorise};
+use crate::auth::{Caller, Permission, authorise};
 use crate::body;
 use crate::error::ApiError;
 use crate::state::App;
-use crate::wire;
-use crate::wire::admin::{BindingBody, List, RegisteredBody, RuleSetBody, TargetFields};
+use crate::trust::{self, RULESET_TYPE, RuleSignatures};
+use crate::wire::admin::List;
+use crate::wire::life::{RegisteredBody, RuleSetBody};
 
-/// The body is the file itself, not JSON around it: its digest is that of its bytes.
+/// The body is the file itself, or a DSSE envelope that holds it: its digest is that of its bytes.
 pub(super) async fn register(
     State(app): State<App>,
     request: Request,
 ) -> Result<(StatusCode, Json<RegisteredBody>), ApiError> {
-    authorise(&app, request.headers(), Permission::WriteRules).await?;
-    let source: Bytes = body::raw(&app, request).await?;
-    let set = app.catalog.compile(source.into()).await?;
+    let caller = authorise(&app, request.headers(), Permission::WriteRules).await?;
+    let envelope = read_envelope(&app, request).await?;
+    let set = app
+        .catalog
+        .compile(envelope.unverified_payload().to_vec())
+        .await?;
+    put(&app, &caller, &set, &envelope).await
+}
+
+/// Another signature under a version that is there: the body is an envelope with the same bytes.
+pub(super) async fn sign(
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<(StatusCode, Json<RegisteredBody>), ApiError> {
+    let caller = authorise(&app, request.headers(), Permission::SignRules).await?;
+    let stored = find(&app, &name, &version).await?;
+    let envelope = read_envelope(&app, request).await?;
+    if envelope.unverified_payload() != stored.source {
+        let message = format!(
+            "the envelope holds other bytes than {name}@{version}; sign what `portcullis rules \
+             approve` fetches"
+        );
+        return Err(ApiError::bad_request(message).with_code("invalid_signature"));
+    }
+    let set = app.catalog.compile(stored.source).await?;
+    put(&app, &caller, &set, &envelope).await
+}
+
+/// A file without signatures is an envelope without signatures.
+async fn read_envelope(app: &App, request: Request) -> Result<Envelope, ApiError> {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let is_envelope = kind.is_some_and(|kind| kind.as_bytes() == MEDIA_TYPE.as_bytes());
+    let bytes = body::raw(app, request).await?;
+    match is_envelope {
+        true => Envelope::from_json(&bytes).map_err(|error| {
+            ApiError::bad_request(error.to_string()).with_code("invalid_envelope")
+        }),
+        false => Ok(Envelope::new(RULESET_TYPE, bytes.into(), Vec::new())),
+    }
+}
+
+async fn put(
+    app: &App,
+    caller: &Caller,
+    set: &RuleSet,
+    envelope: &Envelope,
+) -> Result<(StatusCode, Json<RegisteredBody>), ApiError> {
+    let name: RuleSetName = set
+        .name()
+        .parse()
+        .map_err(|error| ApiError::name("ruleset", &error))?;
+    let signers = app.store.list_signers().await?;
+    let signatures = checked_signatures(app, &name, envelope, &signers)?;
     let new = NewRuleSet {
-        name: set
-            .name()
-            .parse()
-            .map_err(|error| ApiError::name("ruleset", &error))?,
+        name,
         version: set.version(),
         digest: set.digest().to_owned(),
         source: set.source().to_vec(),
+        signatures,
     };
-    let status = match app.store.put_ruleset(new, (app.wall)()).await? {
+    let status = match app.store.put_ruleset(new, caller.act(app)).await? {
         Put::Added => StatusCode::CREATED,
-        Put::Unchanged => StatusCode::OK,
+        Put::Signed | Put::Unchanged => StatusCode::OK,
     };
-    Ok((status, Json(RegisteredBody::from(&*set))))
+    let stored = find(app, set.name(), &set.version().to_string()).await?;
+    let about = RuleSetBody::new(stored, &signers);
+    Ok((status, Json(RegisteredBody::new(about, set))))
+}
+
+/// Every signature must be one that counts here, or it would only seem to say something.
+fn checked_signatures(
+    app: &App,
+    name: &RuleSetName,
+    envelope: &Envelope,
+    signers: &[Signer],
+) -> Result<Vec<NewSignature>, ApiError> {
+    if envelope.signatures().is_empty() {
+        return match app.catalog.needed() {
+            RuleSignatures::AllowUnsigned => Ok(Vec::new()),
+            RuleSignatures::Author | RuleSignatures::AuthorAndApprover => Err(unsigned(name)),
+        };
+    }
+    let made = trust::signed_by(envelope, name, signers)
+        .map_err(|said| ApiError::bad_request(said).with_code("invalid_signature"))?;
+    let new = made.into_iter().map(|(signer, bytes)| NewSignature {
+        signer: signer.id.clone(),
+        bytes,
+    });
+    Ok(new.collect())
+}
+
+fn unsigned(name: &RuleSetName) -> ApiError {
+    let message = format!(
+        "rule set {name} is not signed, and this server takes only signed ones: `portcullis rules \
+         sign FILE --key KEY`, then push again; or let it start with rule_signatures = \
+         \"allow_unsigned\""
+    );
+    ApiError::bad_request(message).with_code("unsigned_ruleset")
 }
 
 pub(super) async fn list(
@@ -44,8 +128,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<List<RuleSetBody>>, ApiError> {
     authorise(&app, &headers, Permission::ReadRules).await?;
-    let all = app.store.list_rulesets().await?;
-    Ok(Json(all.into_iter().map(RuleSetBody::from).collect()))
+    Ok(Json(all(&app).await?.into_iter().collect()))
 }
 
 pub(super) async fn versions(
@@ -54,15 +137,18 @@ pub(super) async fn versions(
     headers: HeaderMap,
 ) -> Result<Json<List<RuleSetBody>>, ApiError> {
     authorise(&app, &headers, Permission::ReadRules).await?;
-    let all = app.store.list_rulesets().await?;
-    let of_name = all.into_iter().filter(|set| set.name.as_str() == name);
-    let list: List<RuleSetBody> = of_name.map(RuleSetBody::from).collect();
+    let of_name = all(&app).await?.into_iter().filter(|set| set.name == name);
+    let list: List<RuleSetBody> = of_name.collect();
     match list.data.is_empty() {
-        true => Err(ApiError::not_found(format!(
-            "there is no rule set {name:?}"
-        ))),
+        true => Err(no_such_name(&name)),
         false => Ok(Json(list)),
     }
+}
+
+async fn all(app: &App) -> Result<Vec<RuleSetBody>, ApiError> {
+    let signers = app.store.list_signers().await?;
+    let all = app.store.list_rulesets().await?.into_iter();
+    Ok(all.map(|set| RuleSetBody::new(set, &signers)).collect())
 }
 
 /// The file, byte for byte.
@@ -72,6 +158,31 @@ pub(super) async fn source(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     authorise(&app, &headers, Permission::ReadRules).await?;
+    let stored = find(&app, &name, &version).await?;
+    Ok(([(CONTENT_TYPE, "application/yaml")], stored.source).into_response())
+}
+
+/// The file with its signatures.
+pub(super) async fn envelope(
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    authorise(&app, &headers, Permission::ReadRules).await?;
+    let stored = find(&app, &name, &version).await?;
+    let signatures = stored.signatures.into_iter().map(|signature| Signature {
+        key: Some(signature.signer.to_string()),
+        bytes: signature.bytes,
+    });
+    let envelope = Envelope::new(RULESET_TYPE, stored.source, signatures.collect());
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], envelope.to_json()).into_response())
+}
+
+/// The version that a path names.
+///
+/// # Errors
+/// 404.
+pub(super) async fn find(app: &App, name: &str, version: &str) -> Result<StoredRuleSet, ApiError> {
     let missing = || {
         ApiError::not_found(format!(
             "there is no version {version:?} of a rule set {name:?}"
@@ -81,81 +192,14 @@ pub(super) async fn source(
         (Ok(name), Ok(number)) => (name, number),
         _ => return Err(missing()),
     };
-    let stored = app
-        .store
-        .ruleset(&name, Some(number))
-        .await?
-        .ok_or_else(missing)?;
-    Ok(([(CONTENT_TYPE, "application/yaml")], stored.source).into_response())
+    let found = app.store.ruleset(&name, Some(number)).await?;
+    found.ok_or_else(missing)
 }
 
-pub(super) async fn bindings(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<List<BindingBody>>, ApiError> {
-    authorise(&app, &headers, Permission::ReadRules).await?;
-    let bindings = app.store.bindings(&ruleset_name(&name)?).await?;
-    Ok(Json(bindings.into_iter().map(BindingBody::from).collect()))
+pub(super) fn ruleset_name(name: &str) -> Result<RuleSetName, ApiError> {
+    name.parse().map_err(|_| no_such_name(name))
 }
 
-pub(super) async fn bind(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Result<(StatusCode, Json<BindingBody>), ApiError> {
-    authorise(&app, request.headers(), Permission::Administer).await?;
-    let name = ruleset_name(&name)?;
-    let fields: TargetFields = wire::parse(&body::json(&app, request).await?)?;
-    let version = fields.version;
-    let target = target(fields)?;
-    check_served(&app, &target)?;
-    let binding = app
-        .store
-        .bind(&name, version, &target, (app.wall)())
-        .await?;
-    Ok((StatusCode::CREATED, Json(binding.into())))
-}
-
-/// The target stands in the query (`?key=…` or `?deployment=…`): proxies drop bodies of DELETE.
-pub(super) async fn unbind(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    query: Result<Query<TargetFields>, axum::extract::rejection::QueryRejection>,
-    headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
-    authorise(&app, &headers, Permission::Administer).await?;
-    let Query(fields) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    app.store
-        .unbind(&ruleset_name(&name)?, &target(fields)?)
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// A set bound to a name that nobody serves would hold for nothing, and seem to hold.
-fn check_served(app: &App, target: &BindingTarget) -> Result<(), ApiError> {
-    match target {
-        BindingTarget::Deployment(name) if *name != app.model.deployment => {
-            let served = &app.model.deployment;
-            let message = format!("there is no deployment `{name}`; this server serves `{served}`");
-            Err(ApiError::not_found(message))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn ruleset_name(name: &str) -> Result<RuleSetName, ApiError> {
-    name.parse()
-        .map_err(|_| ApiError::not_found(format!("there is no rule set {name:?}")))
-}
-
-fn target(fields: TargetFields) -> Result<BindingTarget, ApiError> {
-    match (fields.key, fields.deployment) {
-        (Some(key), None) => Ok(BindingTarget::Key(key)),
-        (None, Some(deployment)) => Ok(BindingTarget::Deployment(deployment)),
-        _ => Err(ApiError::invalid(
-            "key",
-            "give either key or deployment, and not both",
-        )),
-    }
+fn no_such_name(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no rule set {name:?}"))
 }

@@ -1,9 +1,6 @@
-//! `/v1/rulesets` and `/v1/keys`: our own.
+//! Bindings and keys: our own.
 
-use portcullis_gate::RuleSet;
-use portcullis_store::{
-    ApiKey, Binding, BindingTarget, DeploymentName, KeyId, KeyName, Role, StoredRuleSet,
-};
+use portcullis_store::{ApiKey, Binding, BindingTarget, DeploymentName, KeyId, KeyName, Role};
 use serde::{Deserialize, Serialize};
 
 /// `{"object": "list", "data": […]}`
@@ -22,68 +19,26 @@ impl<T> FromIterator<T> for List<T> {
     }
 }
 
-/// One version of a rule set.
-#[derive(Debug, Serialize)]
-pub(crate) struct RuleSetBody {
-    object: &'static str,
-    pub(crate) name: String,
-    pub(crate) version: u32,
-    pub(crate) digest: String,
-    pub(crate) created: i64,
-}
-
-impl From<StoredRuleSet> for RuleSetBody {
-    fn from(stored: StoredRuleSet) -> Self {
-        Self {
-            object: "ruleset",
-            name: stored.name.to_string(),
-            version: stored.version,
-            digest: stored.digest,
-            created: stored.created_at,
-        }
-    }
-}
-
-/// The answer to a rule set that was sent.
-#[derive(Debug, Serialize)]
-pub(crate) struct RegisteredBody {
-    object: &'static str,
-    name: String,
-    version: u32,
-    digest: String,
-    mode: &'static str,
-    rules: usize,
-}
-
-impl From<&RuleSet> for RegisteredBody {
-    fn from(set: &RuleSet) -> Self {
-        Self {
-            object: "ruleset",
-            name: set.name().to_owned(),
-            version: set.version(),
-            digest: set.digest().to_owned(),
-            mode: set.mode().as_str(),
-            rules: set.rules().count(),
-        }
-    }
-}
-
 /// What to bind a rule set to, or what to take it away from: exactly one of key and deployment.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct TargetFields {
     pub(crate) key: Option<KeyId>,
     pub(crate) deployment: Option<DeploymentName>,
-    /// Left out: the newest at any time.
+    /// Left out: the active one at any time.
     pub(crate) version: Option<u32>,
+    /// Whether it is only observed.
+    #[serde(default)]
+    pub(crate) observe: bool,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct BindingBody {
     object: &'static str,
     ruleset: String,
-    /// Null follows the newest.
+    /// Null follows the active one.
     version: Option<u32>,
+    observe: bool,
     key: Option<KeyId>,
     deployment: Option<DeploymentName>,
     created: i64,
@@ -99,6 +54,7 @@ impl From<Binding> for BindingBody {
             object: "binding",
             ruleset: binding.ruleset.to_string(),
             version: binding.version,
+            observe: binding.observe,
             key,
             deployment,
             created: binding.created_at,

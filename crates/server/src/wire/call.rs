@@ -37,6 +37,15 @@ pub(crate) struct CallFields {
     pub(crate) tools: Option<Vec<Value>>,
     pub(crate) functions: Option<Vec<Value>>,
     pub(crate) tool_choice: Option<Value>,
+    pub(crate) admissibility: Option<AdmissibilityFields>,
+}
+
+/// What a call asks of the gate; ours. A misspelt field is refused: it would ask for nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "an object with rulesets")]
+pub(crate) struct AdmissibilityFields {
+    /// Rule sets that are to hold besides those that are bound: `name` or `name@version`.
+    pub(crate) rulesets: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ pub(crate) mod call;
 pub(crate) mod chat;
 pub(crate) mod completion;
 pub(crate) mod error;
+pub(crate) mod life;
 mod parse;
 
 pub(crate) use parse::parse;

@@ -20,26 +20,53 @@ async fn each_route_asks_for_its_role() {
     };
     let rules = "/v1/rulesets";
     let bindings = "/v1/rulesets/none/bindings";
-    let routes: [(Method, &str, &[Role]); 10] = [
-        (Method::POST, "/v1/chat/completions", &[Inference, Admin]),
-        (Method::POST, "/v1/completions", &[Inference, Admin]),
+    let version = "/v1/rulesets/none/versions/1";
+    let readers: &[Role] = &[Author, Approver, Auditor, Admin];
+    let routes: [(Method, String, &[Role]); 19] = [
+        (
+            Method::POST,
+            "/v1/chat/completions".into(),
+            &[Inference, Admin],
+        ),
+        (Method::POST, "/v1/completions".into(), &[Inference, Admin]),
         (
             Method::GET,
-            "/v1/models",
+            "/v1/models".into(),
             &[Inference, Author, Approver, Auditor, Admin],
         ),
-        (Method::GET, rules, &[Author, Approver, Auditor, Admin]),
-        (Method::POST, rules, &[Author, Admin]),
-        (Method::GET, bindings, &[Author, Approver, Auditor, Admin]),
-        (Method::POST, bindings, &[Admin]),
-        (Method::DELETE, bindings, &[Admin]),
-        (Method::GET, "/v1/keys", &[Admin]),
-        (Method::POST, "/v1/keys", &[Admin]),
+        (Method::GET, rules.into(), readers),
+        (Method::POST, rules.into(), &[Author, Admin]),
+        (Method::GET, version.into(), readers),
+        (Method::GET, format!("{version}/envelope"), readers),
+        (
+            Method::POST,
+            format!("{version}/signatures"),
+            &[Author, Approver, Admin],
+        ),
+        (
+            Method::POST,
+            format!("{version}/activate"),
+            &[Approver, Admin],
+        ),
+        (
+            Method::POST,
+            format!("{version}/retire"),
+            &[Approver, Admin],
+        ),
+        (Method::GET, "/v1/rulesets/none/history".into(), readers),
+        (Method::GET, bindings.into(), readers),
+        (Method::POST, bindings.into(), &[Approver, Admin]),
+        (Method::DELETE, bindings.into(), &[Approver, Admin]),
+        (Method::GET, "/v1/signers".into(), readers),
+        (Method::POST, "/v1/signers".into(), &[Admin]),
+        (Method::DELETE, "/v1/signers/none".into(), &[Admin]),
+        (Method::GET, "/v1/keys".into(), &[Admin]),
+        (Method::POST, "/v1/keys".into(), &[Admin]),
     ];
     for (method, path, allowed) in routes {
         for (role, key) in &keys {
             let answer = server
-                .with_key(key, method.clone(), path, String::new())
+                .with_key(key, method.clone(), &path, String::new())
                 .await;
             let forbidden = answer.status == StatusCode::FORBIDDEN;
             assert_eq!(
@@ -49,10 +76,10 @@ async fn each_route_asks_for_its_role() {
             );
         }
         let stranger = server
-            .with_key("pk-unknown", method.clone(), path, String::new())
+            .with_key("pk-unknown", method.clone(), &path, String::new())
             .await;
         assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-        let request = Request::builder().method(method.clone()).uri(path);
+        let request = Request::builder().method(method.clone()).uri(&path);
         let nobody = server.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {path}");
         assert_eq!(nobody.error()["code"], "invalid_api_key");
@@ -201,7 +228,7 @@ async fn rule_sets_are_registered_byte_for_byte_and_never_change() {
     assert_eq!(stored.headers[header::CONTENT_TYPE], "application/yaml");
     let expected = json!({"object": "list", "data": [
         {"object": "ruleset", "name": "test-rules", "version": 1, "digest": digest,
-         "created": NOW}]});
+         "state": "registered", "signatures": [], "created": NOW}]});
     assert_eq!(get("/v1/rulesets").await.json(), expected);
     assert_eq!(get("/v1/rulesets/test-rules").await.json(), expected);
     for missing in [
@@ -263,10 +290,17 @@ async fn bindings_are_made_listed_and_taken_away() {
             .status
     };
     assert_eq!(chat().await, StatusCode::OK);
+    let early = call(Method::POST, path, json!({"key": user.id, "version": 1})).await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.text);
+    assert_eq!(early.error()["code"], "not_activated");
+    let activate = "/v1/rulesets/test-rules/versions/1/activate";
+    let active = call(Method::POST, activate, json!(null)).await.json();
+    assert_eq!(active["state"], "active");
     let bound = call(Method::POST, path, json!({"key": user.id, "version": 1})).await;
     assert_eq!(bound.status, StatusCode::CREATED);
     let binding = json!({"object": "binding", "ruleset": "test-rules", "version": 1,
-                         "key": user.id, "deployment": null, "created": NOW});
+                         "observe": false, "key": user.id, "deployment": null,
+                         "created": NOW});
     assert_eq!(bound.json(), binding);
     let to_deployment = call(Method::POST, path, json!({"deployment": MODEL}))
         .await

@@ -10,8 +10,13 @@ use http_body_util::BodyExt;
 use portcullis_engine::scripted::ScriptedRunner;
 use portcullis_engine::{EngineConfig, EngineHandle, EngineThread, SystemClock};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, SamplingDefaults, ServedModel, ServerConfig, router};
-use portcullis_store::{ApiKey, NewKey, Role, SqliteStore, Store};
+use portcullis_server::{
+    AppState, RuleSignatures, SamplingDefaults, ServedModel, ServerConfig, router,
+};
+use portcullis_store::{
+    Act, ApiKey, BindingTarget, NewBinding, NewKey, NewRuleSet, Role, RuleSetName, SqliteStore,
+    Store,
+};
 use portcullis_text::{ChatTemplate, Tokenizer};
 use portcullis_types::TokenId;
 use serde_json::{Value, json};
@@ -26,6 +31,12 @@ pub(crate) const END: TokenId = 256;
 pub(crate) const MAX_MODEL_LEN: usize = 512;
 /// What the wall clock of these servers shows.
 pub(crate) const NOW: i64 = 1_700_000_000;
+
+/// Who does what a test does behind the server's back.
+pub(crate) const ACT: Act<'static> = Act {
+    actor: "a test",
+    now: NOW,
+};
 
 /// How a server differs from the usual one.
 pub(crate) struct Setup {
@@ -44,6 +55,8 @@ impl Default for Setup {
         Self {
             config: ServerConfig {
                 max_choices: 8,
+                // Those tests that are about signatures say otherwise.
+                rule_signatures: RuleSignatures::AllowUnsigned,
                 ..ServerConfig::default()
             },
             step_time: Duration::ZERO,
@@ -59,7 +72,7 @@ pub(crate) struct Server {
     pub(crate) state: AppState,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) engine: EngineHandle,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 pub(crate) struct Answer {
@@ -94,7 +107,7 @@ impl Server {
             state,
             store,
             engine,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -149,19 +162,48 @@ impl Server {
         self.post("/v1/chat/completions", body).await
     }
 
-    /// Registers a rule set and binds it to the deployment.
+    /// Registers a rule set, activates it and binds it to the deployment.
     pub(crate) async fn bind(&self, source: &str) {
+        let target = BindingTarget::Deployment(MODEL.parse().unwrap());
+        let name = self.activate(source).await;
+        self.bind_to(&name, None, target).await;
+    }
+
+    /// Registers a rule set and makes it the active version.
+    pub(crate) async fn activate(&self, source: &str) -> RuleSetName {
+        let (name, version) = self.register(source).await;
+        self.store.activate(&name, version, ACT).await.unwrap();
+        name
+    }
+
+    /// Registers a rule set without asking the server.
+    pub(crate) async fn register(&self, source: &str) -> (RuleSetName, u32) {
         let set = portcullis_gate::RuleSet::load(source.as_bytes()).unwrap();
-        let new = portcullis_store::NewRuleSet {
+        let new = NewRuleSet {
             name: set.name().parse().unwrap(),
             version: set.version(),
             digest: set.digest().to_owned(),
             source: source.as_bytes().to_vec(),
+            signatures: Vec::new(),
         };
         let name = new.name.clone();
-        self.store.put_ruleset(new, NOW).await.unwrap();
-        let target = portcullis_store::BindingTarget::Deployment(MODEL.parse().unwrap());
-        self.store.bind(&name, None, &target, NOW).await.unwrap();
+        self.store.put_ruleset(new, ACT).await.unwrap();
+        (name, set.version())
+    }
+
+    pub(crate) async fn bind_to(
+        &self,
+        ruleset: &RuleSetName,
+        version: Option<u32>,
+        target: BindingTarget,
+    ) {
+        let new = NewBinding {
+            ruleset: ruleset.clone(),
+            version,
+            target,
+            observe: false,
+        };
+        self.store.bind(new, ACT).await.unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What callers see of the gate.
 
-use crate::common::{MODEL, NOW, Server, ruleset, say, with};
+use crate::common::{ACT, MODEL, Server, ruleset, say, with};
 use axum::http::StatusCode;
 use portcullis_store::{BindingTarget, Store};
 use serde_json::{Value, json};
@@ -143,20 +143,17 @@ async fn bindings_hold_from_the_next_call_on() {
     assert_eq!(status().await, StatusCode::OK);
     server.bind(&ruleset("enforce", "reject")).await;
     assert_eq!(status().await, StatusCode::BAD_REQUEST);
-    // The newest version holds, without a new binding.
+    // The version that was activated last holds, without a new binding.
     server
         .bind(&ruleset("observe", "reject").replace("version: 1", "version: 2"))
         .await;
     assert_eq!(status().await, StatusCode::OK);
     let deployment = BindingTarget::Deployment(MODEL.parse().unwrap());
     let name = "test-rules".parse().unwrap();
-    server
-        .store
-        .bind(&name, Some(1), &deployment, NOW)
-        .await
-        .unwrap();
+    server.bind_to(&name, Some(1), deployment.clone()).await;
     assert_eq!(status().await, StatusCode::BAD_REQUEST);
-    server.store.unbind(&name, &deployment).await.unwrap();
+    let unbound = server.store.unbind(&name, &deployment, false, ACT).await;
+    unbound.unwrap();
     assert_eq!(status().await, StatusCode::OK);
 }
 
@@ -169,20 +166,10 @@ async fn sets_of_key_and_deployment_hold_together() {
     let of_key = ruleset("enforce", "reject")
         .replace("test-rules", "key-rules")
         .replace("forbidden", "private");
-    let set = portcullis_gate::RuleSet::load(of_key.as_bytes()).unwrap();
-    let new = portcullis_store::NewRuleSet {
-        name: "key-rules".parse().unwrap(),
-        version: 1,
-        digest: set.digest().to_owned(),
-        source: of_key.into_bytes(),
-    };
-    server.store.put_ruleset(new, NOW).await.unwrap();
-    let name = "key-rules".parse().unwrap();
+    let name = server.activate(&of_key).await;
     server
-        .store
-        .bind(&name, None, &BindingTarget::Key(key.id), NOW)
-        .await
-        .unwrap();
+        .bind_to(&name, None, BindingTarget::Key(key.id))
+        .await;
 
     let code = async |secret: &str, text: &str| -> Value {
         let body = with(say(text), json!({"temperature": 0})).to_string();
@@ -206,14 +193,13 @@ async fn a_bound_set_that_cannot_be_loaded_stops_the_call() {
         version: 1,
         digest: "sha256:00".into(),
         source: b"ruleset: [".to_vec(),
+        signatures: Vec::new(),
     };
-    server.store.put_ruleset(new, NOW).await.unwrap();
+    let name = new.name.clone();
+    server.store.put_ruleset(new, ACT).await.unwrap();
+    server.store.activate(&name, 1, ACT).await.unwrap();
     let target = BindingTarget::Deployment(MODEL.parse().unwrap());
-    server
-        .store
-        .bind(&"broken".parse().unwrap(), None, &target, NOW)
-        .await
-        .unwrap();
+    server.bind_to(&name, None, target).await;
     let answer = server.chat(&say("Hello")).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.error()["code"], "ruleset_unavailable");

@@ -1,20 +1,27 @@
 //! The store in a SQLite file.
 
+mod bindings;
 mod fault;
 mod open;
 mod row;
+mod rulesets;
+mod signers;
+mod work;
 
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction, query, query_scalar};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Sqlite, SqlitePool, query};
 
 use crate::key::SecretHash;
 use crate::{
-    ApiKey, Binding, BindingTarget, DeploymentName, KeyId, Missing, NewKey, NewRuleSet, Put,
-    RuleSetName, Secret, Store, StoreError, StoredRuleSet,
+    Act, ApiKey, Binding, BindingTarget, DeploymentName, KeyId, Missing, NamedRuleSet, NewBinding,
+    NewKey, NewRuleSet, NewSigner, Put, RuleSetEvent, RuleSetName, RulesFor, Secret, Signer,
+    SignerId, Store, StoreError, StoredRuleSet,
 };
 use fault::unusable;
+use work::Work;
 
 pub use open::DATABASE_FILE;
 
@@ -52,10 +59,9 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    /// A transaction that holds the write lock from its beginning, so that what it reads stays
-    /// true until it commits, whichever process writes.
-    async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+    async fn reader(&self, operation: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let connection = self.readers.acquire().await;
+        connection.map_err(self.failed(operation))
     }
 
     fn failed(&self, operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
@@ -122,21 +128,34 @@ impl Store for SqliteStore {
             .ok_or_else(|| Missing::Key(id.clone()).into())
     }
 
-    async fn put_ruleset(&self, new: NewRuleSet, now: i64) -> Result<Put, StoreError> {
-        let failed = self.failed("storing a rule set");
-        let mut transaction = self.begin().await.map_err(&failed)?;
-        let stored = find_ruleset(&mut transaction, &new.name, Some(new.version)).await;
-        if let Some(stored) = stored.map_err(&failed)? {
-            let newest = newest_version(&mut transaction, &new.name)
-                .await
-                .map_err(failed)?;
-            return same_or_conflict(new, stored, newest);
-        }
-        insert_ruleset(&mut transaction, &new, now)
-            .await
-            .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(Put::Added)
+    async fn add_signer(&self, new: NewSigner, now: i64) -> Result<Signer, StoreError> {
+        let mut work = Work::begin(self, "adding a signer").await?;
+        let done = signers::add(work.connection(), new, now).await;
+        work.finish(done).await
+    }
+
+    async fn list_signers(&self) -> Result<Vec<Signer>, StoreError> {
+        const OPERATION: &str = "listing the signers";
+        let mut connection = self.reader(OPERATION).await?;
+        let listed = signers::list(&mut connection).await;
+        listed.map_err(self.failed(OPERATION))
+    }
+
+    async fn revoke_signer(
+        &self,
+        id: &SignerId,
+        distrust: bool,
+        now: i64,
+    ) -> Result<Signer, StoreError> {
+        let mut work = Work::begin(self, "revoking a signer").await?;
+        let done = signers::revoke(work.connection(), id, distrust, now).await;
+        work.finish(done).await
+    }
+
+    async fn put_ruleset(&self, new: NewRuleSet, act: Act<'_>) -> Result<Put, StoreError> {
+        let mut work = Work::begin(self, "storing a rule set").await?;
+        let done = rulesets::put(work.connection(), new, act).await;
+        work.finish(done).await
     }
 
     async fn ruleset(
@@ -144,216 +163,93 @@ impl Store for SqliteStore {
         name: &RuleSetName,
         version: Option<u32>,
     ) -> Result<Option<StoredRuleSet>, StoreError> {
-        let failed = self.failed("reading a rule set");
-        let mut connection = self.readers.acquire().await.map_err(&failed)?;
-        find_ruleset(&mut connection, name, version)
-            .await
-            .map_err(failed)
+        const OPERATION: &str = "reading a rule set";
+        let mut connection = self.reader(OPERATION).await?;
+        let found = rulesets::find(&mut connection, name, version).await;
+        found.map_err(self.failed(OPERATION))
     }
 
     async fn list_rulesets(&self) -> Result<Vec<StoredRuleSet>, StoreError> {
-        query("SELECT * FROM rulesets ORDER BY name, version")
-            .try_map(row::ruleset)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("listing the rule sets"))
+        const OPERATION: &str = "listing the rule sets";
+        let mut connection = self.reader(OPERATION).await?;
+        let listed = rulesets::list(&mut connection).await;
+        listed.map_err(self.failed(OPERATION))
     }
 
-    async fn bind(
+    async fn activate(
         &self,
-        ruleset: &RuleSetName,
-        version: Option<u32>,
-        target: &BindingTarget,
-        now: i64,
-    ) -> Result<Binding, StoreError> {
-        let failed = self.failed("binding a rule set");
-        let mut transaction = self.begin().await.map_err(&failed)?;
-        let missing = missing_for_binding(&mut transaction, ruleset, version, target).await;
-        if let Some(missing) = missing.map_err(&failed)? {
-            return Err(missing.into());
-        }
-        let binding = upsert_binding(&mut transaction, ruleset, version, target, now).await;
-        let binding = binding.map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(binding)
+        name: &RuleSetName,
+        version: u32,
+        act: Act<'_>,
+    ) -> Result<(), StoreError> {
+        let mut work = Work::begin(self, "activating a rule set").await?;
+        let done = rulesets::activate(work.connection(), name, version, act).await;
+        work.finish(done).await
+    }
+
+    async fn retire(
+        &self,
+        name: &RuleSetName,
+        version: u32,
+        act: Act<'_>,
+    ) -> Result<(), StoreError> {
+        let mut work = Work::begin(self, "retiring a rule set").await?;
+        let done = rulesets::retire(work.connection(), name, version, act).await;
+        work.finish(done).await
+    }
+
+    async fn history(&self, name: &RuleSetName) -> Result<Vec<RuleSetEvent>, StoreError> {
+        const OPERATION: &str = "reading the history of a rule set";
+        let mut connection = self.reader(OPERATION).await?;
+        let history = rulesets::history(&mut connection, name).await;
+        history.map_err(self.failed(OPERATION))
+    }
+
+    async fn bind(&self, new: NewBinding, act: Act<'_>) -> Result<Binding, StoreError> {
+        let mut work = Work::begin(self, "binding a rule set").await?;
+        let done = bindings::bind(work.connection(), &new, act).await;
+        work.finish(done).await
     }
 
     async fn unbind(
         &self,
         ruleset: &RuleSetName,
         target: &BindingTarget,
+        observe: bool,
+        act: Act<'_>,
     ) -> Result<(), StoreError> {
-        let (kind, id) = row::target_columns(target);
-        let done =
-            query("DELETE FROM bindings WHERE target_kind = ? AND target = ? AND ruleset = ?")
-                .bind(kind)
-                .bind(id)
-                .bind(ruleset.as_str())
-                .execute(&self.writer)
-                .await
-                .map_err(self.failed("unbinding a rule set"))?;
-        match done.rows_affected() {
-            0 => Err(Missing::Binding {
-                ruleset: ruleset.clone(),
-                target: target.clone(),
-            }
-            .into()),
-            _ => Ok(()),
-        }
+        let mut work = Work::begin(self, "unbinding a rule set").await?;
+        let done = bindings::unbind(work.connection(), ruleset, target, observe, act).await;
+        work.finish(done).await
     }
 
     async fn bindings(&self, ruleset: &RuleSetName) -> Result<Vec<Binding>, StoreError> {
-        query("SELECT * FROM bindings WHERE ruleset = ? ORDER BY target_kind, target")
-            .bind(ruleset.as_str())
-            .try_map(row::binding)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("listing the bindings of a rule set"))
+        const OPERATION: &str = "listing the bindings of a rule set";
+        let mut connection = self.reader(OPERATION).await?;
+        let listed = bindings::of_ruleset(&mut connection, ruleset).await;
+        listed.map_err(self.failed(OPERATION))
     }
 
-    async fn bindings_for(
+    async fn rules_for(
         &self,
         key: Option<&KeyId>,
         deployment: &DeploymentName,
-    ) -> Result<Vec<Binding>, StoreError> {
-        // Without a key the parameter is NULL, which equals no target.
-        query(
-            "SELECT * FROM bindings
-             WHERE (target_kind = 'key' AND target = ?)
-                OR (target_kind = 'deployment' AND target = ?)
-             ORDER BY ruleset, target_kind",
-        )
-        .bind(key.map(KeyId::as_str))
-        .bind(deployment.as_str())
-        .try_map(row::binding)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed("looking up the bindings of a call"))
+        named: &[NamedRuleSet],
+    ) -> Result<RulesFor, StoreError> {
+        const OPERATION: &str = "looking up the rules of a call";
+        let failed = self.failed(OPERATION);
+        let mut connection = self.reader(OPERATION).await?;
+        let mut snapshot = connection.begin().await.map_err(&failed)?;
+        let rules = bindings::rules_for(&mut snapshot, key, deployment, named).await;
+        let rules = rules.map_err(&failed)?;
+        snapshot.commit().await.map_err(failed)?;
+        Ok(rules)
     }
 
     async fn all_bindings(&self) -> Result<Vec<Binding>, StoreError> {
-        query("SELECT * FROM bindings ORDER BY ruleset, target_kind, target")
-            .try_map(row::binding)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("listing the bindings"))
+        const OPERATION: &str = "listing the bindings";
+        let mut connection = self.reader(OPERATION).await?;
+        let listed = bindings::all(&mut connection).await;
+        listed.map_err(self.failed(OPERATION))
     }
-}
-
-/// What putting a version means that is there already.
-fn same_or_conflict(
-    new: NewRuleSet,
-    stored: StoredRuleSet,
-    newest: Option<u32>,
-) -> Result<Put, StoreError> {
-    if stored.digest == new.digest && stored.source == new.source {
-        return Ok(Put::Unchanged);
-    }
-    Err(StoreError::VersionExists {
-        name: new.name,
-        version: new.version,
-        newest: newest.unwrap_or(new.version),
-        stored_digest: stored.digest,
-        given_digest: new.digest,
-    })
-}
-
-async fn find_ruleset(
-    connection: &mut SqliteConnection,
-    name: &RuleSetName,
-    version: Option<u32>,
-) -> sqlx::Result<Option<StoredRuleSet>> {
-    query(
-        "SELECT * FROM rulesets WHERE name = ?1 AND version = coalesce(?2, version)
-         ORDER BY version DESC LIMIT 1",
-    )
-    .bind(name.as_str())
-    .bind(version)
-    .try_map(row::ruleset)
-    .fetch_optional(connection)
-    .await
-}
-
-async fn newest_version(
-    connection: &mut SqliteConnection,
-    name: &RuleSetName,
-) -> sqlx::Result<Option<u32>> {
-    query_scalar("SELECT max(version) FROM rulesets WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_one(connection)
-        .await
-}
-
-async fn insert_ruleset(
-    connection: &mut SqliteConnection,
-    new: &NewRuleSet,
-    now: i64,
-) -> sqlx::Result<()> {
-    query(
-        "INSERT INTO rulesets (name, version, digest, source, created_at) VALUES (?, ?, ?, ?, ?)",
-    )
-    .bind(new.name.as_str())
-    .bind(new.version)
-    .bind(new.digest.as_str())
-    .bind(new.source.as_slice())
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// What a binding would need and is not there.
-async fn missing_for_binding(
-    connection: &mut SqliteConnection,
-    ruleset: &RuleSetName,
-    version: Option<u32>,
-    target: &BindingTarget,
-) -> sqlx::Result<Option<Missing>> {
-    let Some(newest) = newest_version(connection, ruleset).await? else {
-        return Ok(Some(Missing::RuleSet(ruleset.clone())));
-    };
-    if let Some(version) = version
-        && find_ruleset(connection, ruleset, Some(version))
-            .await?
-            .is_none()
-    {
-        return Ok(Some(Missing::Version {
-            name: ruleset.clone(),
-            version,
-            newest,
-        }));
-    }
-    let BindingTarget::Key(id) = target else {
-        return Ok(None);
-    };
-    let there: bool = query_scalar("SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?)")
-        .bind(id.as_str())
-        .fetch_one(connection)
-        .await?;
-    Ok((!there).then(|| Missing::Key(id.clone())))
-}
-
-async fn upsert_binding(
-    connection: &mut SqliteConnection,
-    ruleset: &RuleSetName,
-    version: Option<u32>,
-    target: &BindingTarget,
-    now: i64,
-) -> sqlx::Result<Binding> {
-    let (kind, id) = row::target_columns(target);
-    query(
-        "INSERT INTO bindings (ruleset, version, target_kind, target, created_at)
-         VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (target_kind, target, ruleset)
-         DO UPDATE SET version = excluded.version, created_at = excluded.created_at
-         RETURNING *",
-    )
-    .bind(ruleset.as_str())
-    .bind(version)
-    .bind(kind)
-    .bind(id)
-    .bind(now)
-    .try_map(row::binding)
-    .fetch_one(connection)
-    .await
 }

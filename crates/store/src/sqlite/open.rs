@@ -18,11 +18,18 @@ use crate::{StoreError, Unusable};
 pub const DATABASE_FILE: &str = "portcullis.db";
 
 /// The schema, one step a file. A step that has been released never changes: add another.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "keys, rule sets, bindings",
-    include_str!("../../migrations/sqlite/0001_keys_rulesets_bindings.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "keys, rule sets, bindings",
+        include_str!("../../migrations/sqlite/0001_keys_rulesets_bindings.sql"),
+    ),
+    (
+        2,
+        "signatures, states, history",
+        include_str!("../../migrations/sqlite/0002_signatures_states_history.sql"),
+    ),
+];
 
 /// How long a writer waits for one in another process, and any caller for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);

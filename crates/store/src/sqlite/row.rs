@@ -5,7 +5,10 @@ use std::str::FromStr;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::{ApiKey, Binding, BindingTarget, StoredRuleSet};
+use crate::{
+    ApiKey, Binding, BindingTarget, RuleSetEvent, RuleSetName, RuleSetState, Signer, StoredRuleSet,
+    StoredSignature,
+};
 
 pub(super) fn key(row: SqliteRow) -> sqlx::Result<ApiKey> {
     Ok(ApiKey {
@@ -29,6 +32,59 @@ pub(super) fn ruleset(row: SqliteRow) -> sqlx::Result<StoredRuleSet> {
         digest: row.try_get("digest")?,
         source: row.try_get("source")?,
         created_at: row.try_get("created_at")?,
+        state: parsed(&row, "state")?,
+        in_force_since: row.try_get("in_force_since")?,
+        signatures: Vec::new(),
+    })
+}
+
+pub(super) fn state(row: SqliteRow) -> sqlx::Result<RuleSetState> {
+    parsed(&row, "state")
+}
+
+pub(super) fn signature(row: SqliteRow) -> sqlx::Result<StoredSignature> {
+    let bytes: Vec<u8> = row.try_get("signature")?;
+    Ok(StoredSignature {
+        signer: parsed(&row, "signer")?,
+        bytes: bytes.try_into().map_err(|bytes: Vec<u8>| {
+            let said = format!("a signature has {} bytes, not 64", bytes.len());
+            undecodable("signature", said)
+        })?,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+/// A signature, and which version it is of.
+pub(super) fn signature_of(row: SqliteRow) -> sqlx::Result<((RuleSetName, u32), StoredSignature)> {
+    let of = (parsed(&row, "name")?, row.try_get("version")?);
+    Ok((of, signature(row)?))
+}
+
+pub(super) fn event(row: SqliteRow) -> sqlx::Result<RuleSetEvent> {
+    Ok(RuleSetEvent {
+        version: row.try_get("version")?,
+        kind: parsed(&row, "event")?,
+        detail: row.try_get("detail")?,
+        actor: row.try_get("actor")?,
+        at: row.try_get("at")?,
+    })
+}
+
+pub(super) fn signer(row: SqliteRow) -> sqlx::Result<Signer> {
+    let rulesets: Option<&str> = row.try_get("rulesets")?;
+    let named = |names: &str| names.split(' ').map(str::parse).collect();
+    let rulesets: Option<Result<Vec<RuleSetName>, _>> = rulesets.map(named);
+    Ok(Signer {
+        id: parsed(&row, "id")?,
+        name: parsed(&row, "name")?,
+        role: parsed(&row, "role")?,
+        rulesets: rulesets
+            .transpose()
+            .map_err(|error| undecodable("rulesets", error))?,
+        public_key: row.try_get("public_key")?,
+        created_at: row.try_get("created_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+        distrusted: row.try_get("distrusted")?,
     })
 }
 
@@ -42,6 +98,7 @@ pub(super) fn binding(row: SqliteRow) -> sqlx::Result<Binding> {
         ruleset: parsed(&row, "ruleset")?,
         version: row.try_get("version")?,
         target,
+        observe: row.try_get("observe")?,
         created_at: row.try_get("created_at")?,
     })
 }
@@ -63,8 +120,15 @@ where
 {
     let text: &str = row.try_get(column)?;
     text.parse()
-        .map_err(|error: T::Err| sqlx::Error::ColumnDecode {
-            index: column.to_owned(),
-            source: Box::new(error),
-        })
+        .map_err(|error: T::Err| undecodable(column, error))
+}
+
+fn undecodable(
+    column: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    }
 }

@@ -1,0 +1,71 @@
+//! A piece of writing: done as a whole or not at all.
+
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::SqliteStore;
+use crate::{Missing, StoreError};
+
+/// Why a piece of writing was not done.
+pub(super) enum Fault {
+    /// The database.
+    Sql(sqlx::Error),
+    /// What was asked is not possible.
+    Refused(StoreError),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Missing> for Fault {
+    fn from(missing: Missing) -> Self {
+        Self::Refused(missing.into())
+    }
+}
+
+/// A transaction that holds the write lock from its beginning, so that what it reads stays true
+/// until it commits, whichever process writes. Dropping it undoes it.
+pub(super) struct Work<'s> {
+    store: &'s SqliteStore,
+    operation: &'static str,
+    transaction: Transaction<'static, Sqlite>,
+}
+
+impl<'s> Work<'s> {
+    pub(super) async fn begin(
+        store: &'s SqliteStore,
+        operation: &'static str,
+    ) -> Result<Self, StoreError> {
+        let transaction = store.writer.begin_with("BEGIN IMMEDIATE").await;
+        Ok(Self {
+            transaction: transaction.map_err(store.failed(operation))?,
+            store,
+            operation,
+        })
+    }
+
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+
+    /// Commits what was done, or undoes it.
+    pub(super) async fn finish<T>(self, done: Result<T, Fault>) -> Result<T, StoreError> {
+        let failed = self.store.failed(self.operation);
+        match done {
+            Ok(value) => {
+                self.transaction.commit().await.map_err(failed)?;
+                Ok(value)
+            }
+            Err(Fault::Sql(error)) => Err(failed(error)),
+            Err(Fault::Refused(error)) => Err(error),
+        }
+    }
+}
