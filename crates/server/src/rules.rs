@@ -31,7 +31,15 @@ pub(crate) struct Catalog {
 /// A compiled rule set, and whose signatures over its bytes were seen to match.
 struct Compiled {
     set: Arc<RuleSet>,
-    matching: Mutex<Vec<(SignerId, [u8; 64])>>,
+    matching: Mutex<Vec<Matching>>,
+}
+
+/// Who, with which key, and how.
+#[derive(PartialEq, Eq)]
+struct Matching {
+    signer: SignerId,
+    public_key: String,
+    signature: [u8; 64],
 }
 
 /// A rule set that holds for a call, or is only observed.
@@ -200,15 +208,18 @@ impl Catalog {
 }
 
 impl Compiled {
-    /// Whether a signature matches never changes, since a signer is called by its key; whether it
-    /// counts is asked each time.
+    /// Whether a signature matches never changes; whether it counts is asked each time.
     fn verify(
         &self,
         stored: &StoredRuleSet,
         signature: &StoredSignature,
         signer: &Signer,
     ) -> Result<(), Distrust> {
-        let seen = (signer.id.clone(), signature.bytes);
+        let seen = Matching {
+            signer: signer.id.clone(),
+            public_key: signer.public_key.clone(),
+            signature: signature.bytes,
+        };
         let mut matching = self.matching.lock().unwrap_or_else(PoisonError::into_inner);
         if matching.contains(&seen) {
             return Ok(());

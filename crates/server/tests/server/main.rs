@@ -12,6 +12,10 @@ mod common;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod probes;
+#[cfg(test)]
+mod signatures;
