@@ -259,6 +259,7 @@ fn model_digest() -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_server::{RuleSignatures, check_signatures};
     use portcullis_store::SqliteStore;
 
     use super::*;
@@ -290,6 +291,43 @@ mod tests {
         assert_eq!(second.inference_key, first.inference_key);
         assert!(second.new_admin_key.is_none());
         assert_eq!(store.list_keys().await.unwrap().len(), 2);
+    }
+
+    /// Red? rules/demo.yaml was changed: run scripts/sign-demo.
+    #[test]
+    fn the_rules_are_signed_as_they_stand() {
+        DemoRules::read().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_author_of_the_demo_may_sign_its_rule_set_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = start(dir.path()).await;
+        let signers = store.list_signers().await.unwrap();
+        let [author] = signers.as_slice() else {
+            panic!("{signers:?}")
+        };
+        assert_eq!(author.rulesets, Some(vec!["demo-bank".parse().unwrap()]));
+        let sets = store.list_rulesets().await.unwrap();
+        let checked = check_signatures(&sets[0], &signers, RuleSignatures::Author);
+        assert_eq!(checked, Ok(()));
+        // Revoked, it stays revoked.
+        let revoked = store.revoke_signer(&author.id, true, 2).await.unwrap();
+        let (store, _) = start(dir.path()).await;
+        assert_eq!(store.list_signers().await.unwrap(), [revoked]);
+    }
+
+    #[tokio::test]
+    async fn a_set_that_was_stored_before_there_were_signatures_gets_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let unsigned = NewRuleSet {
+            signatures: Vec::new(),
+            ..DemoRules::read().unwrap().new
+        };
+        store.put_ruleset(unsigned, act(0)).await.unwrap();
+        let (store, _) = start(dir.path()).await;
+        assert_eq!(store.list_rulesets().await.unwrap()[0].signatures.len(), 1);
     }
 
     #[tokio::test]

@@ -271,3 +271,31 @@ fn durations_need_their_unit() {
         check(bad, None);
     }
 }
+
+#[test]
+fn budgets_may_be_off_and_unsigned_sets_only_allowed_by_name() {
+    let load = |given: &[(Setting, &str)]| Config::load(&flags(given), &[HOME].into());
+    let default = load(&[]).unwrap();
+    assert_eq!(default.rule_signatures, RuleSignatures::Author);
+    assert!(default.key_quota.attempts_per_minute.is_some());
+    let config = load(&[
+        (setting::GATE_KEY_ATTEMPTS, "off"),
+        (setting::GATE_KEY_DISCARDED_TOKENS, "0"),
+        (setting::RULE_SIGNATURES, "allow_unsigned"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.key_quota.attempts_per_minute, None);
+    assert_eq!(config.key_quota.discarded_tokens_per_minute, Some(0));
+    assert_eq!(config.rule_signatures, RuleSignatures::AllowUnsigned);
+    for (setting, text, allowed) in [
+        (
+            setting::RULE_SIGNATURES,
+            "none",
+            "author or author_and_approver or allow_unsigned",
+        ),
+        (setting::GATE_KEY_ATTEMPTS, "much", "or off"),
+    ] {
+        let mistakes = load(&[(setting, text)]).unwrap_err().to_string();
+        assert!(mistakes.contains(allowed), "{mistakes}");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod doctor;
 mod keys;
+mod life;
 mod models;
 mod rules;
 mod running;

@@ -17,7 +17,7 @@ fn version(version: u32) -> String {
 }
 
 /// Calls under way at a time.
-const READERS: usize = 24;
+const READERS: usize = 12;
 const CHANGES: u32 = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
