@@ -16,6 +16,7 @@ use portcullis_store::{
 
 use crate::error::ApiError;
 use crate::trust::{self, Distrust, RuleSignatures};
+use crate::wire::call::CallFields;
 
 /// Compiled rule sets, most recently used last.
 pub(crate) struct Catalog {
@@ -239,6 +240,33 @@ fn join(sets: &mut Vec<Bound>, set: Arc<RuleSet>, observed: bool) {
         Some(there) => there.observed &= observed,
         None => sets.push(Bound { set, observed }),
     }
+}
+
+/// Rule sets that a call may name, at most.
+const NAMED_RULESETS_MAX: usize = 8;
+
+/// What a call names.
+///
+/// # Errors
+/// 400: too many, or something that is no name.
+pub(crate) fn named(fields: &CallFields) -> Result<Vec<NamedRuleSet>, ApiError> {
+    let named = fields.admissibility.iter().flat_map(|own| &own.rulesets);
+    if named.clone().count() > NAMED_RULESETS_MAX {
+        let said = format!("may name {NAMED_RULESETS_MAX} rule sets");
+        return Err(ApiError::invalid("admissibility.rulesets", said));
+    }
+    let named = named.enumerate().map(|(index, text)| {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name.parse().ok(), version.parse().map(Some).ok()),
+            None => (text.parse().ok(), Some(None)),
+        };
+        let (Some(name), Some(version)) = (name, version) else {
+            let param = format!("admissibility.rulesets.[{index}]");
+            return Err(ApiError::invalid(param, "write name or name@version"));
+        };
+        Ok(NamedRuleSet { name, version })
+    });
+    named.collect()
 }
 
 /// A set that a call names must be one that somebody put into force.

@@ -6,10 +6,12 @@
 //! distrusted instead: then nothing it ever signed counts, and what stands on it alone is not
 //! loaded.
 
-use portcullis_sign::{Envelope, KeyError, PublicKey, Signature};
+use portcullis_sign::{Envelope, KeyError, PublicKey, Signature, VerifyError};
 use portcullis_store::{
-    RuleSetName, Signer, SignerName, SignerRole, StoredRuleSet, StoredSignature,
+    NewSignature, RuleSetName, Signer, SignerId, SignerName, SignerRole, StoredRuleSet,
+    StoredSignature,
 };
+use thiserror::Error;
 
 /// What the signatures of rule sets are made over (DSSE's payload type).
 pub const RULESET_TYPE: &str = "application/vnd.portcullis.ruleset+yaml";
@@ -28,51 +30,43 @@ pub enum RuleSignatures {
 }
 
 /// Why a stored rule set is not to be believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Distrust {
     /// The bytes or the signature are not what they were.
+    #[error(
+        "the signature of {0} does not match: the bytes or the signature were changed in the store"
+    )]
     Mismatch(SignerName),
     /// It is signed by a key that the store does not know.
-    UnknownKey(String),
+    #[error("it is signed by the unknown key {0}")]
+    UnknownKey(SignerId),
     /// The key of a signer cannot be read, or is not the one it is called by.
+    #[error("the key of {0} was changed in the store")]
     BrokenKey(SignerName),
     /// No signature that counts says what is needed.
-    Missing {
-        /// What is needed.
-        role: SignerRole,
-        /// Who has signed it and, being one person, cannot do so twice.
-        not: Option<SignerName>,
+    #[error("it needs the signature of an {0}, and has none that counts")]
+    Missing(SignerRole),
+    /// The only one who has signed as an approver is the author.
+    #[error("it needs the signature of an approver other than {0}, who is its author")]
+    ApprovedByAuthor(SignerName),
+}
+
+/// Why a signature that somebody sent is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NotTaken {
+    #[error("{0}; {WHO_MAY_SIGN}")]
+    Envelope(#[from] VerifyError),
+    #[error("{0} of its signatures are by keys that are not trusted here; {WHO_MAY_SIGN}")]
+    Unrecognised(usize),
+    #[error("{signer} may not sign rule sets called {ruleset}; {WHO_MAY_SIGN}")]
+    Scope {
+        signer: SignerName,
+        ruleset: RuleSetName,
     },
 }
 
-impl std::fmt::Display for Distrust {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Mismatch(name) => write!(
-                f,
-                "the signature of {name} does not match: the bytes or the signature were changed \
-                 in the store"
-            ),
-            Self::UnknownKey(id) => write!(f, "it is signed by the unknown key {id}"),
-            Self::BrokenKey(name) => write!(f, "the key of {name} was changed in the store"),
-            Self::Missing { role, not: None } => {
-                write!(
-                    f,
-                    "it needs the signature of an {role}, and has none that counts"
-                )
-            }
-            Self::Missing {
-                role,
-                not: Some(name),
-            } => write!(
-                f,
-                "it needs the signature of an {role} other than {name}, who has signed it already"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Distrust {}
+const WHO_MAY_SIGN: &str = "`portcullis rules signers list` tells who may sign";
 
 /// Checks every signature of a stored rule set, and that those which count are enough.
 ///
@@ -98,7 +92,7 @@ pub(crate) fn check_with(
         let signer = signers
             .iter()
             .find(|signer| signer.id == signature.signer)
-            .ok_or_else(|| Distrust::UnknownKey(signature.signer.to_string()))?;
+            .ok_or_else(|| Distrust::UnknownKey(signature.signer.clone()))?;
         verify(stored, signature, signer)?;
         if counts(signer, stored) {
             counting.push(signer);
@@ -141,71 +135,62 @@ fn counts(signer: &Signer, stored: &StoredRuleSet) -> bool {
 }
 
 /// Whether these signers are those who are needed. One person counts once.
-pub(crate) fn are_enough(signers: &[&Signer], needed: RuleSignatures) -> Result<(), Distrust> {
+fn are_enough(signers: &[&Signer], needed: RuleSignatures) -> Result<(), Distrust> {
     let of = |role| {
         let with_role = signers.iter().filter(move |signer| signer.role == role);
         with_role.map(|signer| &signer.name)
     };
-    let (mut authors, mut approvers) = (of(SignerRole::Author), of(SignerRole::Approver));
-    let missing = |role, not: Option<&SignerName>| Distrust::Missing {
-        role,
-        not: not.cloned(),
-    };
+    let authors = || of(SignerRole::Author);
     if needed == RuleSignatures::AllowUnsigned {
         return Ok(());
     }
-    let first = authors
+    let author = authors()
         .next()
-        .ok_or_else(|| missing(SignerRole::Author, None))?;
-    let others = |approver: &SignerName| of(SignerRole::Author).any(|author| author != approver);
-    match needed {
-        RuleSignatures::AuthorAndApprover if !approvers.any(others) => {
-            let is_author = of(SignerRole::Approver).any(|approver| approver == first);
-            Err(missing(SignerRole::Approver, is_author.then_some(first)))
-        }
-        _ => Ok(()),
+        .ok_or(Distrust::Missing(SignerRole::Author))?;
+    if needed == RuleSignatures::Author {
+        return Ok(());
+    }
+    let is_second = |approver: &SignerName| authors().any(|author| author != approver);
+    match of(SignerRole::Approver).next() {
+        None => Err(Distrust::Missing(SignerRole::Approver)),
+        Some(_) if of(SignerRole::Approver).any(is_second) => Ok(()),
+        Some(_) => Err(Distrust::ApprovedByAuthor(author.clone())),
     }
 }
 
 /// Who of the signers made the signatures of an envelope that somebody sent.
 ///
 /// # Errors
-/// A sentence that says which signature is not to be taken, and what to do.
-pub(crate) fn signed_by<'s>(
+/// One of them is not by a signer who may sign this now.
+pub(crate) fn signed_by(
     envelope: &Envelope,
     name: &RuleSetName,
-    signers: &'s [Signer],
-) -> Result<Vec<(&'s Signer, [u8; 64])>, String> {
-    let trusted: Vec<_> = signers
+    signers: &[Signer],
+) -> Result<Vec<NewSignature>, NotTaken> {
+    let trusted: Vec<(&Signer, PublicKey)> = signers
         .iter()
         .filter(|signer| signer.revoked_at.is_none())
         .filter_map(|signer| Some((signer, public_key(signer).ok()?)))
         .collect();
     let keys: Vec<PublicKey> = trusted.iter().map(|(_, key)| key.clone()).collect();
-    let verified = envelope
-        .verify(RULESET_TYPE, &keys)
-        .map_err(|error| format!("{error}; {WHO_MAY_SIGN}"))?;
+    let verified = envelope.verify(RULESET_TYPE, &keys)?;
     if verified.unrecognised() > 0 {
-        let count = verified.unrecognised();
-        return Err(format!(
-            "{count} of its signatures are by keys that are not trusted here; {WHO_MAY_SIGN}"
-        ));
+        return Err(NotTaken::Unrecognised(verified.unrecognised()));
     }
-    let signer = |id: &str| signers.iter().find(|signer| signer.id.as_str() == id);
     let mut made = Vec::new();
     for (id, bytes) in verified.signatures() {
-        let Some(signer) = signer(id.as_str()) else {
-            return Err(format!("key {id} is not what it is called by in the store"));
-        };
+        let signer = trusted.iter().find(|(_, key)| key.id() == *id);
+        let (signer, _) = signer.expect("a verified signature is by one of the keys given");
         if !signer.may_sign(name) {
-            return Err(format!(
-                "{} may not sign rule sets called {name}",
-                signer.name
-            ));
+            return Err(NotTaken::Scope {
+                signer: signer.name.clone(),
+                ruleset: name.clone(),
+            });
         }
-        made.push((signer, *bytes));
+        made.push(NewSignature {
+            signer: signer.id.clone(),
+            bytes: *bytes,
+        });
     }
     Ok(made)
 }
-
-const WHO_MAY_SIGN: &str = "`portcullis rules signers list` tells who may sign";

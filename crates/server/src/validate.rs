@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::budget::{Reservation, may_resample};
 use crate::error::ApiError;
 use crate::ids::new_seed;
+use crate::rules;
 use crate::shape::Endpoint;
 use crate::state::App;
 use crate::wire;
@@ -66,7 +67,7 @@ impl ChatRequest {
 
     /// The rule sets that the call wants to hold besides those that are bound.
     pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
-        named_rulesets(&self.common)
+        rules::named(&self.common)
     }
 
     /// # Errors
@@ -99,7 +100,7 @@ impl CompletionRequest {
 
     /// The rule sets that the call wants to hold besides those that are bound.
     pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
-        named_rulesets(&self.common)
+        rules::named(&self.common)
     }
 
     /// # Errors
@@ -283,29 +284,6 @@ fn check_unbuilt(fields: &CallFields) -> Result<(), ApiError> {
         )),
         _ => Ok(()),
     }
-}
-
-/// Rule sets that a call may name, at most.
-const NAMED_RULESETS_MAX: usize = 8;
-
-fn named_rulesets(fields: &CallFields) -> Result<Vec<NamedRuleSet>, ApiError> {
-    let named = fields.admissibility.iter().flat_map(|own| &own.rulesets);
-    if named.clone().count() > NAMED_RULESETS_MAX {
-        let said = format!("may name {NAMED_RULESETS_MAX} rule sets");
-        return Err(ApiError::invalid("admissibility.rulesets", said));
-    }
-    let named = named.enumerate().map(|(index, text)| {
-        let (name, version) = match text.split_once('@') {
-            Some((name, version)) => (name.parse().ok(), version.parse().map(Some).ok()),
-            None => (text.parse().ok(), Some(None)),
-        };
-        let (Some(name), Some(version)) = (name, version) else {
-            let param = format!("admissibility.rulesets.[{index}]");
-            return Err(ApiError::invalid(param, "write name or name@version"));
-        };
-        Ok(NamedRuleSet { name, version })
-    });
-    named.collect()
 }
 
 fn check_choices(app: &App, choices: u32) -> Result<(), ApiError> {

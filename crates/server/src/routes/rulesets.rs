@@ -105,13 +105,8 @@ fn checked_signatures(
             RuleSignatures::Author | RuleSignatures::AuthorAndApprover => Err(unsigned(name)),
         };
     }
-    let made = trust::signed_by(envelope, name, signers)
-        .map_err(|said| ApiError::bad_request(said).with_code("invalid_signature"))?;
-    let new = made.into_iter().map(|(signer, bytes)| NewSignature {
-        signer: signer.id.clone(),
-        bytes,
-    });
-    Ok(new.collect())
+    trust::signed_by(envelope, name, signers)
+        .map_err(|error| ApiError::bad_request(error.to_string()).with_code("invalid_signature"))
 }
 
 fn unsigned(name: &RuleSetName) -> ApiError {

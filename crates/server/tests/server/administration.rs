@@ -9,7 +9,6 @@ use crate::common::{Answer, MODEL, NOW, Server, ruleset, say};
 
 #[tokio::test]
 async fn each_route_asks_for_its_role() {
-    use Role::{Admin, Approver, Auditor, Author, Inference};
     let server = Server::start().await;
     let keys: Vec<(Role, String)> = {
         let mut keys = Vec::new();
@@ -18,11 +17,36 @@ async fn each_route_asks_for_its_role() {
         }
         keys
     };
+    for (method, path, allowed) in routes_and_roles() {
+        for (role, key) in &keys {
+            let answer = server
+                .with_key(key, method.clone(), &path, String::new())
+                .await;
+            let forbidden = answer.status == StatusCode::FORBIDDEN;
+            assert_eq!(
+                forbidden,
+                !allowed.contains(role),
+                "{method} {path} as {role}"
+            );
+        }
+        let stranger = server
+            .with_key("pk-unknown", method.clone(), &path, String::new())
+            .await;
+        assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        let request = Request::builder().method(method.clone()).uri(&path);
+        let nobody = server.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(nobody.error()["code"], "invalid_api_key");
+    }
+}
+
+fn routes_and_roles() -> Vec<(Method, String, &'static [Role])> {
+    use Role::{Admin, Approver, Auditor, Author, Inference};
     let rules = "/v1/rulesets";
     let bindings = "/v1/rulesets/none/bindings";
     let version = "/v1/rulesets/none/versions/1";
     let readers: &[Role] = &[Author, Approver, Auditor, Admin];
-    let routes: [(Method, String, &[Role]); 19] = [
+    vec![
         (
             Method::POST,
             "/v1/chat/completions".into(),
@@ -62,28 +86,7 @@ async fn each_route_asks_for_its_role() {
         (Method::DELETE, "/v1/signers/none".into(), &[Admin]),
         (Method::GET, "/v1/keys".into(), &[Admin]),
         (Method::POST, "/v1/keys".into(), &[Admin]),
-    ];
-    for (method, path, allowed) in routes {
-        for (role, key) in &keys {
-            let answer = server
-                .with_key(key, method.clone(), &path, String::new())
-                .await;
-            let forbidden = answer.status == StatusCode::FORBIDDEN;
-            assert_eq!(
-                forbidden,
-                !allowed.contains(role),
-                "{method} {path} as {role}"
-            );
-        }
-        let stranger = server
-            .with_key("pk-unknown", method.clone(), &path, String::new())
-            .await;
-        assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-        let request = Request::builder().method(method.clone()).uri(&path);
-        let nobody = server.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-        assert_eq!(nobody.error()["code"], "invalid_api_key");
-    }
+    ]
 }
 
 #[tokio::test]

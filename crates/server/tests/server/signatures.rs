@@ -283,6 +283,23 @@ async fn signatures_and_keys_that_were_changed_in_the_database_count_for_nothing
     }
 }
 
+/// No signature at all is allowed here; one that does not match is not.
+#[tokio::test]
+async fn a_wrong_signature_is_refused_where_none_is_needed() {
+    let signed = Signed::start(RuleSignatures::AllowUnsigned).await;
+    signed.trust(&key(1), "Ann", "author").await;
+    signed.push(&rules(), &[&key(1)]).await;
+    signed.post(&format!("{VERSION}/activate")).await;
+    signed.bind().await;
+    assert_eq!(signed.chat().await.status, StatusCode::OK);
+    let tampering = [
+        "DROP TRIGGER ruleset_signatures_never_change",
+        "UPDATE ruleset_signatures SET signature = zeroblob(64)",
+    ];
+    signed.tamper(&tampering).await;
+    signed.assert_refused().await;
+}
+
 /// People leave: what was in force stays, what was not cannot come. Keys are stolen: nothing stays.
 #[tokio::test]
 async fn what_a_revoked_signer_signed_stays_in_force_unless_it_is_distrusted() {
