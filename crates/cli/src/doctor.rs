@@ -263,20 +263,8 @@ async fn stored(config: &Config) -> Vec<Finding> {
 async fn rule_sets(store: &SqliteStore, needed: RuleSignatures) -> Result<Finding> {
     const CHECK: &str = "rule sets";
     let (sets, bindings) = (store.list_rulesets().await?, store.all_bindings().await?);
-    let signers = store.list_signers().await?;
-    let comes_to = |set: &StoredRuleSet| {
-        let is_active = set.state == RuleSetState::Active;
-        bindings.iter().any(|binding| {
-            binding.ruleset == set.name && binding.version.map_or(is_active, |v| v == set.version)
-        })
-    };
-    let bound = sets.iter().filter(|set| comes_to(set));
-    let not_signed = bound.filter_map(|set| {
-        let distrust = check_signatures(set, &signers, needed).err()?;
-        Some(format!("{}@{}: {distrust}", set.name, set.version))
-    });
-    let broken = sets.iter().filter_map(does_not_load);
-    let broken: Vec<String> = broken.chain(not_signed).collect();
+    let mut broken: Vec<String> = sets.iter().filter_map(does_not_load).collect();
+    broken.extend(bound_and_not_signed(store, needed).await?);
     if !broken.is_empty() {
         let mend = "calls that these hold for are refused: sign them with `portcullis rules \
                     approve`, or bind versions that are signed and that this build reads";
@@ -290,6 +278,29 @@ async fn rule_sets(store: &SqliteStore, needed: RuleSignatures) -> Result<Findin
         }
         false => Finding::ok(CHECK, found),
     })
+}
+
+/// The bound versions that no call gets past, each with what its signatures lack.
+///
+/// # Errors
+/// The store cannot be used.
+pub(crate) async fn bound_and_not_signed(
+    store: &dyn Store,
+    needed: RuleSignatures,
+) -> Result<Vec<String>> {
+    let (sets, bindings) = (store.list_rulesets().await?, store.all_bindings().await?);
+    let signers = store.list_signers().await?;
+    let is_bound = |set: &&StoredRuleSet| {
+        let is_active = set.state == RuleSetState::Active;
+        bindings.iter().any(|binding| {
+            binding.ruleset == set.name && binding.version.map_or(is_active, |v| v == set.version)
+        })
+    };
+    let not_signed = sets.iter().filter(is_bound).filter_map(|set| {
+        let distrust = check_signatures(set, &signers, needed).err()?;
+        Some(format!("{}@{}: {distrust}", set.name, set.version))
+    });
+    Ok(not_signed.collect())
 }
 
 fn does_not_load(set: &StoredRuleSet) -> Option<String> {

@@ -25,7 +25,7 @@ use crate::kv_plan::KvPlan;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::welcome::{Keys, Welcome};
-use crate::{log, output};
+use crate::{doctor, log, output};
 
 /// A call that has waited for so many steps goes before those of the next class.
 const AGEING_STEPS: u64 = 256;
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let model = Model::find(&config)?;
     let deployment = deployment(&config, &model)?;
     let keys = runtime.block_on(Keys::prepare(&config, &*store, &deployment))?;
+    runtime.block_on(warn_of_unsigned_rules(&config, &*store))?;
     let (engine, engine_thread) = start_engine(&config, &model, &clock)?;
     let state = app_state(&config, &model, &deployment, engine, &store, &clock)?;
 
@@ -81,6 +82,14 @@ fn warn_of_misspelt_variables(environment: &Environment) {
     for (name, meant) in misspelt_variables(environment) {
         tracing::warn!("{name} is set and means nothing; did you mean {meant}?");
     }
+}
+
+/// Calls that these hold for are refused, one by one: better told before the first of them.
+async fn warn_of_unsigned_rules(config: &Config, store: &dyn Store) -> Result<()> {
+    for set in doctor::bound_and_not_signed(store, config.rule_signatures).await? {
+        tracing::error!("{set}; calls that it holds for are refused until it has it");
+    }
+    Ok(())
 }
 
 /// Before anything slow, so that a port in use is told at once.

@@ -275,3 +275,18 @@ fn doctor_finds_what_holds_and_is_not_signed() {
         "{said}"
     );
 }
+
+#[test]
+fn a_server_that_starts_says_which_bound_sets_are_not_signed() {
+    let bank = Bank::open("allow_unsigned");
+    assert!(bank.push().status.success());
+    bank.done(&["activate", "advice@1"]);
+    bank.done(&["bind", "advice", "--deployment", "llama"]);
+    let Bank { dir, server, .. } = bank;
+    server.stop();
+    let model = super::repository("models/demo/llama");
+    let server = Server::start(&dir.path().join("data"), &["--model", text(&model)]);
+    let (_, log) = server.stop();
+    let said = "advice@1: it needs the signature of an author";
+    assert!(log.contains(said), "{log}");
+}
