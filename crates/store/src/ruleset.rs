@@ -27,7 +27,7 @@ pub struct StoredRuleSet {
     pub state: RuleSetState,
     /// When it was first activated or bound, in unix seconds.
     pub in_force_since: Option<i64>,
-    /// By signer. The store takes them as they are.
+    /// In the order in which they came. The store takes them as they are.
     pub signatures: Vec<StoredSignature>,
 }
 

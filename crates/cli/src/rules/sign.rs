@@ -35,8 +35,12 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<()> {
     let key = SecretKey::generate()?;
     let mut public_path = args.out.clone().into_os_string();
     public_path.push(".pub");
-    write_new(&args.out, &key.to_pem(), 0o600)?;
+    // The public one first: if its name is taken, no private key is left without it.
     write_new(Path::new(&public_path), &key.public().to_pem(), 0o644)?;
+    write_new(&args.out, &key.to_pem(), 0o600).inspect_err(|_| {
+        // Made a moment ago; if it stays, the next try says so.
+        let _ = std::fs::remove_file(&public_path);
+    })?;
     let made = NewKey {
         id: key.public().id().to_string(),
         private_key: args.out.display().to_string(),

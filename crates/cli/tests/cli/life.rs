@@ -204,6 +204,14 @@ fn keys_are_private_and_never_overwritten() {
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("choose another name"), "{again:?}");
     assert_eq!(std::fs::read_to_string(&key).unwrap(), pem);
+    // Either half alone is enough to refuse, and no half is left behind.
+    let (bob, bob_public) = (dir.path().join("bob"), dir.path().join("bob.pub"));
+    for taken in [&bob, &bob_public] {
+        std::fs::write(taken, "mine").unwrap();
+        assert_eq!(run(&["rules", "keygen", text(&bob)]).status.code(), Some(1));
+        assert!(!(bob.exists() && bob_public.exists()), "{taken:?}");
+        std::fs::remove_file(taken).unwrap();
+    }
 }
 
 #[test]

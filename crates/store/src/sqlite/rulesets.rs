@@ -27,15 +27,13 @@ pub(super) async fn find(
     let Some(mut found) = found else {
         return Ok(None);
     };
-    found.signatures = query(
-        "SELECT * FROM ruleset_signatures WHERE name = ? AND version = ?
-         ORDER BY created_at, signer",
-    )
-    .bind(found.name.as_str())
-    .bind(found.version)
-    .try_map(row::signature)
-    .fetch_all(connection)
-    .await?;
+    found.signatures =
+        query("SELECT * FROM ruleset_signatures WHERE name = ? AND version = ? ORDER BY rowid")
+            .bind(found.name.as_str())
+            .bind(found.version)
+            .try_map(row::signature)
+            .fetch_all(connection)
+            .await?;
     Ok(Some(found))
 }
 
@@ -47,7 +45,7 @@ pub(super) async fn list(connection: &mut SqliteConnection) -> sqlx::Result<Vec<
     .try_map(row::ruleset)
     .fetch_all(&mut *connection)
     .await?;
-    let signatures = query("SELECT * FROM ruleset_signatures ORDER BY created_at, signer")
+    let signatures = query("SELECT * FROM ruleset_signatures ORDER BY rowid")
         .try_map(row::signature_of)
         .fetch_all(connection)
         .await?;

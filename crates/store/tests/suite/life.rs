@@ -182,9 +182,9 @@ pub(crate) async fn signatures_are_added_and_never_replaced(store: &dyn Store) {
         };
         store.put_ruleset(new, act(now)).await
     };
-    assert_eq!(put(&[('a', 1)], 10).await.unwrap(), Put::Added);
-    assert_eq!(put(&[('a', 2)], 11).await.unwrap(), Put::Unchanged);
-    assert_eq!(put(&[('a', 1), ('b', 3)], 12).await.unwrap(), Put::Signed);
+    assert_eq!(put(&[('b', 1)], 10).await.unwrap(), Put::Added);
+    assert_eq!(put(&[('b', 2)], 10).await.unwrap(), Put::Unchanged);
+    assert_eq!(put(&[('b', 1), ('a', 3)], 10).await.unwrap(), Put::Signed);
     assert_eq!(put(&[], 13).await.unwrap(), Put::Unchanged);
     let error = put(&[('c', 4)], 14).await.unwrap_err();
     assert_missing(error, Missing::Signer(signer('c').id));
@@ -195,7 +195,7 @@ pub(crate) async fn signatures_are_added_and_never_replaced(store: &dyn Store) {
         bytes: [byte; 64],
         created_at,
     };
-    assert_eq!(stored.signatures, [signed('a', 1, 10), signed('b', 3, 12)]);
+    assert_eq!(stored.signatures, [signed('b', 1, 10), signed('a', 3, 10)]);
     assert_eq!(store.list_rulesets().await.unwrap(), [stored]);
     let history = store.history(&name("s")).await.unwrap();
     let signed: Vec<_> = history
@@ -203,5 +203,5 @@ pub(crate) async fn signatures_are_added_and_never_replaced(store: &dyn Store) {
         .filter(|event| event.kind == EventKind::Signed)
         .map(|event| event.detail.as_deref().unwrap())
         .collect();
-    assert_eq!(signed, [signer('a').id.as_str(), signer('b').id.as_str()]);
+    assert_eq!(signed, [signer('b').id.as_str(), signer('a').id.as_str()]);
 }
