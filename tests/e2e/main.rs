@@ -6,5 +6,6 @@
 
 mod durable;
 mod gate;
+mod masks;
 mod path;
 mod server;

@@ -11,6 +11,10 @@ use serde_json::Value;
 use super::{GrammarError, limits, schema};
 use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX};
 
+/// White space between two tokens of JSON: a space, or a new line with its indentation. Any number
+/// of them would be JSON as well, and some models would never stop.
+const WHITE_SPACE: &str = r"\x20|\x0A[\x20\x09]{0,32}";
+
 /// The text of a grammar, checked for what the library would ignore.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
@@ -69,7 +73,7 @@ impl Source {
     /// The grammar in the library's form.
     pub(super) fn parse(&self) -> Result<GrammarInit, GrammarError> {
         let grammar = match self {
-            Self::JsonSchema(value) => TopLevelGrammar::from_json_schema(value.clone()),
+            Self::JsonSchema(value) => TopLevelGrammar::from_json_schema(bounded(value)),
             Self::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
             Self::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
         };
@@ -151,4 +155,14 @@ fn check_nesting(text: &str) -> Result<(), GrammarError> {
         }
     }
     Ok(())
+}
+
+/// The schema with what the library is told beside it.
+fn bounded(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Value::Object(fields) = &mut schema {
+        let options = serde_json::json!({"whitespace_pattern": WHITE_SPACE});
+        fields.insert("x-guidance".to_owned(), options);
+    }
+    schema
 }
