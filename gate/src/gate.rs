@@ -95,8 +95,8 @@ impl Gate {
         Gate { quota, ..self }
     }
 
-    /// Begins a sequence. `greedy`: draws repeat themselves, so that a retry must exclude what was
-    /// refused (see [`GateState::mask_after`]).
+    /// Begins a sequence. `greedy`: draws repeat themselves, so that a retry must exclude all that
+    /// was refused (see [`GateState::mask_after`]), and not only what is likely to come back.
     pub fn begin(&self, greedy: bool) -> GateState {
         GateState::new(self.clone(), greedy)
     }

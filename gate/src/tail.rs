@@ -139,6 +139,14 @@ impl Tail {
         self.tokens.iter().map(|token| &token.sample)
     }
 
+    /// The samples up to the one that reaches byte `limit`, and those without text that follow:
+    /// one of them may have ended the completion.
+    pub(crate) fn samples_to(&self, limit: usize) -> impl Iterator<Item = &Sample> {
+        let before = self.tokens.partition_point(|token| token.end < limit);
+        let within = self.tokens.partition_point(|token| token.end <= limit);
+        self.samples().take(within.max(before + 1))
+    }
+
     pub(crate) fn token_ids(&self) -> impl Iterator<Item = TokenId> {
         self.samples().map(|sample| sample.token)
     }

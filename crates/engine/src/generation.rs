@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_gate::{Admitted, Checkpoint, End as GateEnd, GateState, Verdict};
 use portcullis_text::{Detokenizer, Tokenizer};
 use portcullis_types::{
-    FinishReason, History, Sample, SamplingParams, TokenId, TokenMask, Usage, derive_choice_seed,
+    FinishReason, History, Sample, SamplingParams, TokenId, Usage, derive_choice_seed,
 };
 
 use crate::clock::Clock;
@@ -131,7 +131,7 @@ impl Generation {
         let position = completion.len();
         let mut mask = self.gate.mask_after(completion);
         if position < self.request.stop.min_tokens {
-            ban(&mut mask, &self.request.stop.token_ids);
+            mask.banned.extend(&self.request.stop.token_ids);
         }
         let history = self.params.needs_history().then(|| History {
             prompt: prompt.to_vec(),
@@ -272,13 +272,4 @@ impl Generation {
             .finish(end, usage, self.gate.report().clone(), self.timings);
         self.outbox
     }
-}
-
-fn ban(mask: &mut TokenMask, tokens: &[TokenId]) {
-    mask.exclusions
-        .extend(tokens.iter().map(|&token| (token, f32::NEG_INFINITY)));
-    mask.exclusions
-        .sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    // The first of a token's entries is the stronger one.
-    mask.exclusions.dedup_by_key(|(token, _)| *token);
 }

@@ -127,14 +127,8 @@ pub fn sample(distribution: &[(TokenId, f32)], draw: &Draw) -> Result<Sample, Dr
     if distribution.is_empty() {
         return Err(DrawError::NotFinite);
     }
-    let weights: Vec<f32> = distribution
-        .iter()
-        .map(|&(t, p)| p * factor(draw, t))
-        .collect();
+    let weights = weights(distribution, draw)?;
     let total: f32 = weights.iter().sum();
-    if total <= 0.0 {
-        return Err(DrawError::NothingLeft);
-    }
     let index = if draw.params.is_greedy() {
         first_max(&weights)
     } else {
@@ -172,13 +166,27 @@ pub fn sample(distribution: &[(TokenId, f32)], draw: &Draw) -> Result<Sample, Dr
     })
 }
 
+/// What is left of each token. Where nothing is but what was refused, that is drawn again, for the
+/// gate to say what becomes of it.
+fn weights(distribution: &[(TokenId, f32)], draw: &Draw) -> Result<Vec<f32>, DrawError> {
+    let mask = &draw.mask;
+    let may_be = |token| {
+        let allowed = mask.allowed.as_ref();
+        allowed.is_none_or(|allowed| allowed.contains(token)) && !mask.banned.contains(&token)
+    };
+    let allowed = |&(token, p): &(TokenId, f32)| if may_be(token) { p } else { 0.0 };
+    let weighed = |entry: &(TokenId, f32)| allowed(entry) * factor(draw, entry.0);
+    let some_left = |weights: &Vec<f32>| weights.iter().any(|weight| *weight > 0.0);
+    let all = || distribution.iter();
+    Some(all().map(weighed).collect())
+        .filter(some_left)
+        .or_else(|| Some(all().map(allowed).collect()).filter(some_left))
+        .ok_or(DrawError::NothingLeft)
+}
+
 fn factor(draw: &Draw, token: TokenId) -> f32 {
-    let allowed = draw.mask.allowed.as_ref();
-    if allowed.is_some_and(|allowed| !allowed.contains(token)) {
-        return 0.0;
-    }
-    let excluded = draw.mask.exclusions.iter().find(|(t, _)| *t == token);
-    excluded.map_or(1.0, |(_, log_weight)| log_weight.exp())
+    let weight = draw.mask.weights.iter().find(|(t, _)| *t == token);
+    weight.map_or(1.0, |(_, log_weight)| log_weight.exp())
 }
 
 fn first_max(weights: &[f32]) -> usize {

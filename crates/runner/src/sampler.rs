@@ -20,18 +20,21 @@ struct Candidate {
 /// Draws one token from `logits` `[vocab]`.
 ///
 /// Order: bias, penalties, allowed tokens, bans, temperature, min-p, top-k, top-p, weights of the mask, draw.
+/// Where the weights leave nothing of what truncation kept, tokens of which they leave nothing are
+/// banned instead; and where that leaves nothing at all, the weights are passed over: what was
+/// refused is drawn again, and the gate comes to an end with it.
 ///
 /// # Errors
-/// The logits hold NaN or nothing finite, or bias and mask leave nothing.
+/// The logits hold NaN or nothing finite, or bias and bans leave nothing.
 pub fn sample(logits: &[f32], draw: &Draw) -> Result<Sample, DrawError> {
     let model = Distribution::of(logits)?;
-    let mut adjusted = adjust(logits, draw);
-    let (token, drawn_logprob) = if draw.params.is_greedy() {
-        greedy(&adjusted, draw)?
+    let adjusted = adjust(logits, draw);
+    let drawn = if draw.params.is_greedy() {
+        greedy(&adjusted, draw)
     } else {
-        ban(&mut adjusted, draw);
-        random(&adjusted, draw)?
+        random(&adjusted, draw)
     };
+    let (token, drawn_logprob) = drawn.ok_or(DrawError::NothingLeft)?;
     Ok(Sample {
         token,
         logprob: model.logprob(logits[token as usize]),
@@ -51,8 +54,8 @@ fn masses(logits: &[f32], model: &Distribution, sets: &[Box<[TokenId]>]) -> Vec<
 
 /// What is known of a whole distribution: its normaliser and its entropy.
 struct Distribution {
-    /// Natural logarithm of the sum of exponentials.
-    log_sum: f32,
+    /// Natural logarithm of the sum of exponentials; see [`log_sum_exp`] for its precision.
+    log_sum: f64,
     /// In nats.
     entropy: f32,
 }
@@ -67,26 +70,51 @@ impl Distribution {
             return Err(DrawError::NotFinite);
         }
         // H = ln Z - E[l - max], both sums in one pass and in double precision.
-        let (mut sum, mut weighted) = (0.0f64, 0.0f64);
+        let (mut sum, mut weighted) = (SumOverMax::default(), 0.0f64);
         for &logit in logits.iter().filter(|logit| logit.is_finite()) {
             let shifted = f64::from(logit - max);
-            let weight = shifted.exp();
-            sum += weight;
-            weighted += weight * shifted;
+            weighted += sum.add(shifted) * shifted;
         }
-        let entropy = (sum.ln() - weighted / sum).max(0.0) as f32;
+        let log_sum = sum.ln();
         Ok(Self {
-            log_sum: max + sum.ln() as f32,
-            entropy,
+            log_sum: f64::from(max) + log_sum,
+            entropy: (log_sum - weighted / log_sum.exp()).max(0.0) as f32,
         })
     }
 
     fn logprob(&self, logit: f32) -> f32 {
-        logit - self.log_sum
+        (f64::from(logit) - self.log_sum) as f32
     }
 }
 
-/// Logits after bias and penalties, of the allowed tokens.
+/// A sum of exponentials relative to the largest, kept as what the others add to it: so the little
+/// that a near-certain token leaves to the others keeps its digits. After a refusal, that little is
+/// everything.
+#[derive(Default)]
+struct SumOverMax {
+    /// How many are as large as the largest.
+    at_max: f64,
+    below: f64,
+}
+
+impl SumOverMax {
+    /// Adds the exponential of `shifted`, a distance from the largest, and gives it.
+    fn add(&mut self, shifted: f64) -> f64 {
+        let weight = shifted.exp();
+        if shifted == 0.0 {
+            self.at_max += weight;
+        } else {
+            self.below += weight;
+        }
+        weight
+    }
+
+    fn ln(&self) -> f64 {
+        (self.at_max - 1.0 + self.below).ln_1p()
+    }
+}
+
+/// Logits after bias and penalties, of the allowed tokens that are not banned.
 fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     let mut adjusted = logits.to_vec();
     for &(token, bias) in &draw.params.logit_bias {
@@ -96,6 +124,7 @@ fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     if let Some(allowed) = &draw.mask.allowed {
         keep_allowed(&mut adjusted, allowed);
     }
+    ban(&mut adjusted, draw);
     adjusted
 }
 
@@ -114,15 +143,10 @@ fn keep_allowed(adjusted: &mut [f32], allowed: &TokenBitSet) {
     }
 }
 
-/// Takes out what is banned, before truncation, so that truncation leaves something.
+/// Takes out what cannot be drawn here, before truncation, so that truncation leaves something.
 fn ban(adjusted: &mut [f32], draw: &Draw) {
-    for (token, _) in draw
-        .mask
-        .exclusions
-        .iter()
-        .filter(|(_, weight)| *weight == f32::NEG_INFINITY)
-    {
-        adjusted[*token as usize] = f32::NEG_INFINITY;
+    for &token in &draw.mask.banned {
+        adjusted[token as usize] = f32::NEG_INFINITY;
     }
 }
 
@@ -158,49 +182,70 @@ fn penalise(logits: &mut [f32], draw: &Draw) {
     }
 }
 
-/// The likeliest token, ties to the lowest id. Its log-probability is that before the mask, bans
-/// included, so that a gate can add up what it has refused.
-fn greedy(adjusted: &[f32], draw: &Draw) -> Result<(TokenId, f32), DrawError> {
-    let distribution = Distribution::of(adjusted).map_err(|_| DrawError::NothingLeft)?;
-    let all = adjusted.iter().enumerate();
-    let best = all
-        .map(|(token, &logit)| Candidate {
-            token: token as TokenId,
-            logit,
-        })
+/// The likeliest token under the weights, ties to the lowest id. Its log-probability is that before
+/// the weights, so that a gate can add up what it has refused.
+fn greedy(adjusted: &[f32], draw: &Draw) -> Option<(TokenId, f32)> {
+    let best = likeliest(adjusted, |token| weight(draw, token))
+        .or_else(|| likeliest(adjusted, |_| 0.0))?;
+    let distribution = Distribution::of(adjusted).ok()?;
+    Some((best, distribution.logprob(adjusted[best as usize])))
+}
+
+fn likeliest(logits: &[f32], weight: impl Fn(TokenId) -> f32) -> Option<TokenId> {
+    candidates(logits)
         .map(|c| Candidate {
-            logit: c.logit + weight(draw, c.token),
+            logit: c.logit + weight(c.token),
             ..c
         })
+        .filter(|c| c.logit > f32::NEG_INFINITY)
         .min_by(likeliest_first)
-        .filter(|best| best.logit > f32::NEG_INFINITY)
-        .ok_or(DrawError::NothingLeft)?;
-    Ok((
-        best.token,
-        distribution.logprob(adjusted[best.token as usize]),
-    ))
+        .map(|best| best.token)
 }
 
 /// A draw from the truncated distribution.
-fn random(adjusted: &[f32], draw: &Draw) -> Result<(TokenId, f32), DrawError> {
-    let candidates = truncate(adjusted, &draw.params);
-    let log_sum = log_sum_exp(&candidates);
-    let noise = DrawNoise::new(draw.params.seed, draw.position, draw.attempt);
-    let chosen = candidates
-        .into_iter()
-        .map(|c| (c, c.logit + weight(draw, c.token) + noise.gumbel(c.token)))
-        .filter(|(_, key)| *key > f32::NEG_INFINITY)
-        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.token.cmp(&a.0.token)))
-        .ok_or(DrawError::NothingLeft)?
-        .0;
-    Ok((chosen.token, chosen.logit - log_sum))
+fn random(adjusted: &[f32], draw: &Draw) -> Option<(TokenId, f32)> {
+    let weight = |token| weight(draw, token);
+    let kept = truncate(adjusted, &draw.params);
+    gumbel_max(&kept, draw, weight)
+        .or_else(|| {
+            let beyond = truncate(&without_refused(adjusted, draw), &draw.params);
+            gumbel_max(&beyond, draw, weight)
+        })
+        .or_else(|| gumbel_max(&kept, draw, |_| 0.0))
 }
 
-/// The mask's weight of a token, as a logarithm; minus infinity for a ban.
+/// A draw from `candidates` with `weight` added to each, and its log-probability without.
+fn gumbel_max(
+    candidates: &[Candidate],
+    draw: &Draw,
+    weight: impl Fn(TokenId) -> f32,
+) -> Option<(TokenId, f32)> {
+    let noise = DrawNoise::new(draw.params.seed, draw.position, draw.attempt);
+    let (chosen, _) = candidates
+        .iter()
+        .map(|c| (c, c.logit + weight(c.token) + noise.gumbel(c.token)))
+        .filter(|(_, key)| *key > f32::NEG_INFINITY)
+        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.token.cmp(&a.0.token)))?;
+    let logprob = f64::from(chosen.logit) - log_sum_exp(candidates);
+    Some((chosen.token, logprob as f32))
+}
+
+/// The logits without the tokens of which the mask leaves nothing.
+fn without_refused(adjusted: &[f32], draw: &Draw) -> Vec<f32> {
+    let mut left = adjusted.to_vec();
+    for &(token, weight) in &draw.mask.weights {
+        if weight == f32::NEG_INFINITY {
+            left[token as usize] = f32::NEG_INFINITY;
+        }
+    }
+    left
+}
+
+/// The mask's weight of a token, as a logarithm; minus infinity leaves nothing of it.
 fn weight(draw: &Draw, token: TokenId) -> f32 {
-    let exclusions = &draw.mask.exclusions;
-    match exclusions.binary_search_by_key(&token, |(t, _)| *t) {
-        Ok(index) => exclusions[index].1,
+    let weights = &draw.mask.weights;
+    match weights.binary_search_by_key(&token, |(t, _)| *t) {
+        Ok(index) => weights[index].1,
         Err(_) => 0.0,
     }
 }
@@ -215,12 +260,10 @@ fn truncate(adjusted: &[f32], params: &SamplingParams) -> Vec<Candidate> {
     } else {
         f32::NEG_INFINITY
     };
-    let mut candidates: Vec<Candidate> = adjusted
-        .iter()
-        .enumerate()
-        .map(|(token, &logit)| Candidate {
-            token: token as TokenId,
-            logit: scaled(logit),
+    let mut candidates: Vec<Candidate> = candidates(adjusted)
+        .map(|c| Candidate {
+            logit: scaled(c.logit),
+            ..c
         })
         .filter(|c| c.logit > f32::NEG_INFINITY && c.logit >= floor)
         .collect();
@@ -253,7 +296,7 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
         }
         candidates[sorted..more].sort_unstable_by(likeliest_first);
         for index in sorted..more {
-            mass += f64::from(candidates[index].logit - log_sum).exp();
+            mass += (f64::from(candidates[index].logit) - log_sum).exp();
             if mass >= f64::from(top_p) {
                 return candidates.truncate(index + 1);
             }
@@ -262,29 +305,22 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
     }
 }
 
-fn log_sum_exp(candidates: &[Candidate]) -> f32 {
-    let max = candidates
-        .iter()
-        .map(|c| c.logit)
-        .fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = candidates
-        .iter()
-        .map(|c| f64::from(c.logit - max).exp())
-        .sum();
-    max + sum.ln() as f32
+/// In double precision, and by way of [`SumOverMax`].
+fn log_sum_exp(candidates: &[Candidate]) -> f64 {
+    let logits = || candidates.iter().map(|c| f64::from(c.logit));
+    let max = logits().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = SumOverMax::default();
+    for logit in logits() {
+        sum.add(logit - max);
+    }
+    max + sum.ln()
 }
 
 fn top(logits: &[f32], model: &Distribution, k: usize) -> Vec<TokenLogprob> {
     if k == 0 {
         return Vec::new();
     }
-    let all = logits.iter().enumerate();
-    let mut candidates: Vec<Candidate> = all
-        .map(|(token, &logit)| Candidate {
-            token: token as TokenId,
-            logit,
-        })
-        .collect();
+    let mut candidates: Vec<Candidate> = candidates(logits).collect();
     keep_likeliest(&mut candidates, k);
     candidates.sort_unstable_by(likeliest_first);
     let logprob = |c: &Candidate| TokenLogprob {
@@ -292,6 +328,14 @@ fn top(logits: &[f32], model: &Distribution, k: usize) -> Vec<TokenLogprob> {
         logprob: model.logprob(c.logit),
     };
     candidates.iter().map(logprob).collect()
+}
+
+fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    let all = logits.iter().enumerate();
+    all.map(|(token, &logit)| Candidate {
+        token: token as TokenId,
+        logit,
+    })
 }
 
 fn likeliest_first(a: &Candidate, b: &Candidate) -> Ordering {

@@ -84,20 +84,28 @@ pub struct History {
 }
 
 /// What may not be drawn at one place, and how much less likely other tokens become.
+///
+/// Two things, because they mean different distributions. A constraint says what the model may
+/// write at all: truncation (temperature, min-p, top-k, top-p) then works on what is left. A weight
+/// takes away what was drawn and refused: it acts on the truncated distribution, so that the
+/// tokens that stay keep their ratios, and none enters that truncation had cut off while one is
+/// left that it had kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenMask {
-    /// The only tokens that may be drawn; `None` allows all. Part of the distribution: everything
-    /// else is taken out before temperature and truncation.
+    /// The only tokens that may be drawn; `None` allows all. Everything else is taken out before
+    /// truncation.
     pub allowed: Option<Arc<TokenBitSet>>,
-    /// Added to the log-probabilities that the sampler would draw from, which are then
-    /// renormalised: `f32::NEG_INFINITY` bans a token. Sorted by token.
-    pub exclusions: Vec<(TokenId, f32)>,
+    /// Cannot be drawn here: taken out before truncation. In any order.
+    pub banned: Vec<TokenId>,
+    /// Added to the log-probability of a token after truncation, before the distribution is
+    /// renormalised; `f32::NEG_INFINITY` leaves nothing of it. Sorted by token, each once.
+    pub weights: Vec<(TokenId, f32)>,
 }
 
 impl TokenMask {
     /// Whether the mask changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.allowed.is_none() && self.exclusions.is_empty()
+        self.allowed.is_none() && self.banned.is_empty() && self.weights.is_empty()
     }
 }
 
@@ -117,9 +125,10 @@ pub struct Sample {
     pub token: TokenId,
     /// Its log-probability under the model: temperature 1, no penalty, no bias, no truncation.
     pub logprob: f32,
-    /// Its log-probability under the distribution that the sampler draws from, in which only the
-    /// allowed tokens of the [`TokenMask`] are, before the mask's exclusions; for greedy draws,
-    /// after penalties and bias at temperature 1.
+    /// Its log-probability under the distribution that the sampler draws from, constraints included and
+    /// before the weights of a [`TokenMask`]; for greedy draws, that of temperature 1, without
+    /// truncation. Where the weights left nothing of what truncation kept, under the distribution
+    /// that took its place.
     pub drawn_logprob: f32,
     /// Entropy of the model's distribution, in nats.
     pub entropy: f32,

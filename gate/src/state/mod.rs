@@ -168,7 +168,8 @@ impl GateState {
     }
 
     /// What may be drawn as the next token, and what less often, after the tokens `completion`
-    /// were drawn: what the masks allow, and on a retry without what was refused. The last of them
+    /// were drawn: what the masks allow, and after a roll-back
+    /// without what was refused and would likely be drawn again. The last of them
     /// need not have been judged.
     pub fn mask_after(&mut self, completion: &[TokenId]) -> TokenMask {
         let judged = self.released_tokens + self.tail.num_tokens();

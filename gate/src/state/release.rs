@@ -59,9 +59,8 @@ impl GateState {
 
     /// Throws the tail away, to draw again or to end.
     pub(super) fn stop(&mut self, stop: Stop) -> Verdict {
-        if self.greedy && matches!(stop, Stop::Again(_)) {
-            self.refused.refuse(self.tail.samples());
-            self.report.sampling_modified = true;
+        if let Stop::Again(hit) = &stop {
+            self.remember(hit.found.known_at);
         }
         let discarded = self.tail.clear();
         self.report.discarded_tokens += discarded as u64;
@@ -87,6 +86,16 @@ impl GateState {
         self.redactor.roll_back(released);
         Verdict::Resample {
             keep_tokens: self.released_tokens,
+        }
+    }
+
+    /// Keeps a refused continuation from being drawn again, where it likely would be: on greedy
+    /// draws, and on others by its probability. Whatever follows byte `known_at`, it is refused.
+    fn remember(&mut self, known_at: usize) {
+        let path = || self.tail.samples_to(known_at);
+        if self.greedy || self.refused.would_recur(path()) {
+            self.refused.refuse(path());
+            self.report.sampling_modified = true;
         }
     }
 }

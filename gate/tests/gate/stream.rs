@@ -31,11 +31,12 @@ pub(crate) fn gate(sets: &[Arc<RuleSet>]) -> Gate {
     Gate::new(sets.to_vec(), Quota::default())
 }
 
+/// A token that is unlikely to be drawn again.
 pub(crate) fn sample(token: u32) -> Sample {
     Sample {
         token,
-        logprob: -1.0,
-        drawn_logprob: -1.0,
+        logprob: -5.0,
+        drawn_logprob: -5.0,
         entropy: 0.5,
         top: Vec::new(),
         masses: Vec::new(),

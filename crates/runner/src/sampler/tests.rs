@@ -105,7 +105,7 @@ fn min_p_is_relative_to_the_likeliest() {
 #[test]
 fn a_mask_takes_exactly_its_weight_away() {
     let mut draw = draw(SamplingParams::default());
-    draw.mask.exclusions = vec![(0, f32::NEG_INFINITY), (3, 0.5f32.ln())];
+    draw.mask.weights = vec![(0, f32::NEG_INFINITY), (3, 0.5f32.ln())];
     let left = [0.0, 2.0 / 7.0, 3.0 / 7.0, 2.0 / 7.0];
     check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw, &left);
 }
@@ -130,7 +130,7 @@ fn a_greedy_log_probability_is_that_before_the_mask() {
         temperature: 0.0,
         ..SamplingParams::default()
     });
-    greedy.mask.exclusions = vec![(3, 0.1f32.ln())];
+    greedy.mask.weights = vec![(3, 0.1f32.ln())];
     let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
     assert_eq!(sample.token, 2);
     assert!((sample.drawn_logprob - 0.3f32.ln()).abs() < 1e-6);
@@ -138,12 +138,12 @@ fn a_greedy_log_probability_is_that_before_the_mask() {
 
 /// Else what has been refused before would make what is refused next look likelier than it is.
 #[test]
-fn a_greedy_log_probability_is_that_before_bans_too() {
+fn a_greedy_log_probability_is_that_before_a_refusal_too() {
     let mut greedy = draw(SamplingParams {
         temperature: 0.0,
         ..SamplingParams::default()
     });
-    greedy.mask.exclusions = vec![(3, f32::NEG_INFINITY)];
+    greedy.mask.weights = vec![(3, f32::NEG_INFINITY)];
     let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
     assert_eq!(sample.token, 2);
     assert!((sample.drawn_logprob - 0.3f32.ln()).abs() < 1e-6);
@@ -194,14 +194,18 @@ fn logits_that_are_not_finite_are_an_error() {
     );
 }
 
+fn draw_at(temperature: f32) -> Draw {
+    draw(SamplingParams {
+        temperature,
+        ..SamplingParams::default()
+    })
+}
+
 #[test]
-fn a_mask_that_leaves_nothing_is_an_error() {
+fn bans_that_leave_nothing_are_an_error() {
     for temperature in [0.0, 1.0] {
-        let mut draw = draw(SamplingParams {
-            temperature,
-            ..SamplingParams::default()
-        });
-        draw.mask.exclusions = vec![(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)];
+        let mut draw = draw_at(temperature);
+        draw.mask.banned = vec![1, 0];
         assert_eq!(sample(&[1.0, 2.0], &draw), Err(DrawError::NothingLeft));
     }
 }
@@ -224,11 +228,11 @@ fn only_allowed_tokens_are_in_the_distribution() {
     allow(&mut nucleus, &[0, 1], 4);
     check_shares(&logits, &nucleus, &[0.0, 1.0, 0.0, 0.0]);
 
-    let mut excluded = draw(SamplingParams::default());
-    allow(&mut excluded, &[0, 1, 2], 4);
-    excluded.mask.exclusions = vec![(1, 0.5f32.ln())];
-    check_shares(&logits, &excluded, &[0.2, 0.2, 0.6, 0.0]);
-    let sample = sample(&logits, &excluded).expect("finite");
+    let mut weighed = draw(SamplingParams::default());
+    allow(&mut weighed, &[0, 1, 2], 4);
+    weighed.mask.weights = vec![(1, 0.5f32.ln())];
+    check_shares(&logits, &weighed, &[0.2, 0.2, 0.6, 0.0]);
+    let sample = sample(&logits, &weighed).expect("finite");
     let share = [1.0 / 6.0, 2.0 / 6.0, 3.0 / 6.0][sample.token as usize];
     assert!((sample.drawn_logprob - f32::ln(share)).abs() < 1e-6);
 }
@@ -259,6 +263,68 @@ fn allowing_nothing_is_an_error() {
     }
 }
 
+/// The gate must see the refused token again, to say what becomes of the completion.
+#[test]
+fn weights_that_leave_nothing_are_passed_over() {
+    for temperature in [0.0, 1e-6, 1.0] {
+        let mut draw = draw_at(temperature);
+        draw.mask.weights = vec![(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)];
+        assert!(sample(&[1.0, 2.0], &draw).is_ok(), "at {temperature}");
+        draw.mask.banned = vec![1];
+        assert_eq!(sample(&[1.0, 2.0], &draw).map(|s| s.token), Ok(0));
+    }
+}
+
+#[test]
+fn bans_come_before_truncation_and_weights_after() {
+    let mut draw = draw(SamplingParams {
+        top_k: Some(2),
+        ..SamplingParams::default()
+    });
+    let logits = ln(&[0.1, 0.2, 0.3, 0.4]);
+    draw.mask.weights = vec![(3, f32::NEG_INFINITY)];
+    check_shares(&logits, &draw, &[0.0, 0.0, 1.0, 0.0]);
+    draw.mask.weights.clear();
+    draw.mask.banned = vec![3];
+    check_shares(&logits, &draw, &[0.0, 0.4, 0.6, 0.0]);
+}
+
+#[test]
+fn where_all_that_truncation_keeps_is_refused_the_next_likeliest_come() {
+    let mut draw = draw(SamplingParams {
+        top_k: Some(2),
+        ..SamplingParams::default()
+    });
+    draw.mask.weights = vec![
+        (1, 0.5f32.ln()),
+        (2, f32::NEG_INFINITY),
+        (3, f32::NEG_INFINITY),
+    ];
+    check_shares(&ln(&[0.1, 0.2, 0.3, 0.4]), &draw, &[0.5, 0.5, 0.0, 0.0]);
+}
+
+/// What a near-certain token leaves to the others is what a retry has to go on.
+#[test]
+fn a_log_probability_near_zero_keeps_its_digits() {
+    for temperature in [0.0, 1.0] {
+        let draw = draw_at(temperature);
+        let sample = sample(&[30.0, 30.0 - 20.0, -50.0], &draw).expect("finite");
+        assert_eq!(sample.token, 0);
+        let others = (-20.0f64).exp();
+        let found = -f64::from(sample.drawn_logprob).exp_m1();
+        assert!((found / others - 1.0).abs() < 1e-5, "{found} {others}");
+    }
+}
+
+#[test]
+fn a_greedy_log_probability_is_that_among_what_may_be_drawn() {
+    let mut greedy = draw_at(0.0);
+    greedy.mask.banned = vec![3];
+    let sample = sample(&ln(&[0.1, 0.2, 0.3, 0.4]), &greedy).expect("finite");
+    assert_eq!(sample.token, 2);
+    assert!((sample.drawn_logprob - 0.5f32.ln()).abs() < 1e-6);
+}
+
 proptest! {
     /// A word at a time is the same as token by token; what is beyond the set's vocabulary, as in a
     /// model whose vocabulary is padded, is not allowed.
@@ -285,7 +351,7 @@ proptest! {
         let mut mass = 0.0f64;
         let enough = |c: &Candidate| {
             let before = mass;
-            mass += f64::from(c.logit - log_sum).exp();
+            mass += (f64::from(c.logit) - log_sum).exp();
             before < f64::from(top_p)
         };
         let expected: Vec<_> = sorted.iter().copied().take_while(enough).collect();
