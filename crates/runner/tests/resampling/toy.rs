@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_engine::Draw;
-use portcullis_gate::{Checkpoint, Gate, GateReport, GateState, Quota, Refusal, RuleSet, Verdict};
+use portcullis_gate::{
+    Checkpoint, End, Gate, GateReport, GateState, Quota, Refusal, RuleSet, Verdict,
+};
 use portcullis_runner::sample;
 use portcullis_types::{Sample, SamplingParams, TokenId, TokenMask};
 
@@ -176,8 +178,6 @@ struct Run<'a> {
     tokens: Vec<TokenId>,
     /// What the model sees: the same, unless a fault says otherwise.
     context: Vec<TokenId>,
-    /// How many tokens the gate has seen and not refused.
-    kept: usize,
     released: Vec<TokenId>,
     text: String,
     /// First tokens of what was refused where the release stands.
@@ -199,14 +199,13 @@ impl<'a> Run<'a> {
             fault,
             tokens: Vec::new(),
             context: Vec::new(),
-            kept: 0,
             released: Vec::new(),
             text: String::new(),
             first_tokens: Vec::new(),
         }
     }
 
-    fn draw(&self, observe: Observer<'_>) -> Sample {
+    fn draw(&mut self, observe: Observer<'_>) -> Sample {
         let mask = self.mask();
         observe(&self.tokens, &mask);
         let attempt = match self.fault {
@@ -218,13 +217,14 @@ impl<'a> Run<'a> {
             position: self.tokens.len() as u64,
             attempt,
             mask,
+            watch: Arc::default(),
             history: None,
         };
         sample(&self.toy.logits(&self.context), &draw).unwrap()
     }
 
-    fn mask(&self) -> TokenMask {
-        let mut mask = self.state.mask_after(&self.tokens[self.kept..]);
+    fn mask(&mut self) -> TokenMask {
+        let mut mask = self.state.mask_after(&self.tokens);
         match self.fault {
             Fault::BansTheFirstToken => {
                 mask = TokenMask::default();
@@ -249,13 +249,12 @@ impl<'a> Run<'a> {
     fn check(&mut self, sample: Sample) -> Step {
         let token = sample.token;
         let end = token == self.toy.end();
-        self.kept += 1;
         match self.state.check(Checkpoint {
             sample,
             text: self.toy.text(token),
-            end,
+            end: end.then_some(End::Natural),
         }) {
-            Verdict::Continue(admitted) => {
+            Verdict::Continue(admitted) | Verdict::Stopped(admitted) => {
                 if admitted.num_tokens() > 0 {
                     self.first_tokens.clear();
                 }
@@ -280,7 +279,6 @@ impl<'a> Run<'a> {
         assert_eq!(keep, self.released.len());
         self.first_tokens.push(self.tokens[keep]);
         self.tokens.truncate(keep);
-        self.kept = keep;
         self.context.truncate(match self.fault {
             Fault::RollsBackTooLittle => keep + 1,
             Fault::RollsBackTooFar => keep.saturating_sub(1),
