@@ -30,6 +30,10 @@ sim SCENARIOS="200000":
 gate-proof CASES="1000000":
     PROPTEST_CASES={{CASES}} cargo test --release -p portcullis-gate
 
+# Ten thousand grammars leave memory bounded; the tests ask a thousand.
+grammar-memory GRAMMARS="10000":
+    PORTCULLIS_GRAMMARS={{GRAMMARS}} cargo test --release -p portcullis-gate --test grammar_memory -- --nocapture
+
 # Measurements to judge a change by: medians, printed in pairs.
 bench:
     cargo bench -p portcullis-benches

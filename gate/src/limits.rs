@@ -58,6 +58,11 @@ pub const TOKEN_BYTES_MAX: usize = 512;
 pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
 /// Brackets within brackets of a JSON schema or a Lark grammar.
 pub const GRAMMAR_NESTING_MAX: usize = 64;
+/// Schemas of a JSON schema, or brackets and colons of a Lark grammar: compiling calls itself at
+/// most so often.
+pub const GRAMMAR_PARTS_MAX: usize = 5_000;
+/// Stack on which a grammar is compiled, enough for `GRAMMAR_PARTS_MAX` calls in each other.
+pub const GRAMMAR_STACK_BYTES: usize = 64 << 20;
 /// Bytes of a message of the grammar library.
 pub const GRAMMAR_MESSAGE_BYTES_MAX: usize = 300;
 /// Symbols in the productions of a grammar.
@@ -69,6 +74,8 @@ pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
 /// Earley items for one mask, at about 20 a microsecond.
 pub const GRAMMAR_STEP_ITEMS_MAX: usize = 50_000;
 /// Earley items of one byte.
-pub const GRAMMAR_ROW_ITEMS_MAX: usize = 2_000;
+pub const GRAMMAR_ROW_ITEMS_MAX: usize = 5_000;
+/// The largest `multipleOf`, and one over the smallest: the lexer counts remainders.
+pub const GRAMMAR_MULTIPLE_MAX: f64 = 1e6;
 /// States of the lexer of one sequence, at one to two kilobytes each.
 pub const GRAMMAR_LEXER_STATES_MAX: usize = 10_000;

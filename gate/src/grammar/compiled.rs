@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use llguidance::Matcher;
 
 use super::{GrammarError, GrammarState, Vocabulary, source::Source};
+use crate::limits::GRAMMAR_STACK_BYTES;
 
 /// A grammar compiled for one vocabulary: what every sequence under it begins with.
 pub struct CompiledGrammar {
@@ -15,6 +16,10 @@ pub struct CompiledGrammar {
 
 impl CompiledGrammar {
     pub(super) fn new(source: &Source, vocabulary: &Arc<Vocabulary>) -> Result<Self, GrammarError> {
+        on_a_large_stack(|| Self::compile(source, vocabulary))
+    }
+
+    fn compile(source: &Source, vocabulary: &Arc<Vocabulary>) -> Result<Self, GrammarError> {
         let parser = vocabulary
             .factory()
             .create_parser_from_init_default(source.parse()?)
@@ -43,6 +48,24 @@ impl CompiledGrammar {
     pub(super) fn matcher(&self) -> Matcher {
         self.prototype.deep_clone()
     }
+}
+
+/// The library calls itself for each rule that a rule refers to. How deep that goes is bounded
+/// when the source is read; the stack of whoever calls may be too small even so.
+fn on_a_large_stack<T: Send>(
+    compile: impl FnOnce() -> Result<T, GrammarError> + Send,
+) -> Result<T, GrammarError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("grammar".into())
+            .stack_size(GRAMMAR_STACK_BYTES)
+            .spawn_scoped(scope, compile)
+            .map_err(GrammarError::from_library)?;
+        // The library's own panics are caught there and are errors.
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl fmt::Debug for CompiledGrammar {

@@ -1,6 +1,8 @@
 //! What is wrong with a grammar, and how to mend it.
 
-use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_MESSAGE_BYTES_MAX, GRAMMAR_NESTING_MAX};
+use crate::limits::{
+    GRAMMAR_BYTES_MAX, GRAMMAR_MESSAGE_BYTES_MAX, GRAMMAR_NESTING_MAX, GRAMMAR_PARTS_MAX,
+};
 
 /// A grammar that cannot be enforced as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +16,9 @@ pub enum GrammarError {
     /// Brackets within brackets.
     #[error("brackets are nested deeper than {GRAMMAR_NESTING_MAX}")]
     NestedTooDeep,
+    /// More schemas, or rules and brackets of Lark, than are looked at.
+    #[error("the grammar has more than {GRAMMAR_PARTS_MAX} parts")]
+    TooManyParts,
     /// The schema is no JSON.
     #[error("the schema is no JSON: {0}")]
     NoJson(String),
@@ -56,13 +61,15 @@ impl GrammarError {
     /// What the author can do about it.
     pub fn mend(&self) -> &'static str {
         match self {
-            Self::TooLong { .. } | Self::NestedTooDeep => "ask for less, or split the rule in two",
+            Self::TooLong { .. } | Self::NestedTooDeep | Self::TooManyParts => {
+                "ask for less, or split the rule in two"
+            }
             Self::NoJson(_) => "write a JSON object",
             Self::Keyword { .. } => {
                 "leave it out, or say the same with `type`, `enum`, `pattern`, `properties`, \
                  `required`, `items` and the like"
             }
-            Self::Value { .. } => "see draft 2020-12 of JSON Schema",
+            Self::Value { .. } => "see draft 2020-12 of JSON Schema, and keep numbers small",
             Self::Construct { mend, .. } => mend,
             Self::Library(_) => "mend the grammar, or make it smaller",
         }

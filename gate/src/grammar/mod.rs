@@ -10,6 +10,8 @@
 
 mod compiled;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod schema;
 mod source;
 mod state;
@@ -107,8 +109,7 @@ impl Grammar {
 }
 
 fn on_bytes(source: &Source) -> Result<CompiledGrammar, GrammarError> {
-    let bytes = Vocabulary::of_bytes().map_err(|error| GrammarError::Library(error.to_string()))?;
-    CompiledGrammar::new(source, &Arc::new(bytes))
+    CompiledGrammar::new(source, &Vocabulary::of_bytes())
 }
 
 /// What the library may spend.

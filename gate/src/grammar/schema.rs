@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::GrammarError;
+use crate::limits::{GRAMMAR_MULTIPLE_MAX, GRAMMAR_PARTS_MAX};
 
 /// What stands below a keyword.
 enum Below {
@@ -23,10 +24,16 @@ enum Below {
 pub(super) fn check(schema: &Value) -> Result<(), GrammarError> {
     check_root(schema)?;
     let mut left = vec![(schema, String::new())];
+    let mut parts = 0;
     while let Some((schema, pointer)) = left.pop() {
+        parts += 1;
+        if parts > GRAMMAR_PARTS_MAX {
+            return Err(GrammarError::TooManyParts);
+        }
         let Value::Object(keywords) = schema else {
             continue;
         };
+        check_multiple(keywords.get("multipleOf"), &pointer)?;
         for (keyword, value) in keywords {
             let Some(below) = below(keyword).filter(|_| is_known_here(keyword, &pointer)) else {
                 return Err(refused(keyword, &pointer));
@@ -52,6 +59,21 @@ fn check_root(schema: &Value) -> Result<(), GrammarError> {
         None => Ok(()),
         Some(Value::String(draft)) if draft.trim_end_matches('#') == DRAFT => Ok(()),
         Some(other) => Err(misread("$schema", "", other)),
+    }
+}
+
+/// Where a remainder is beyond its integers, the library would count wrongly.
+fn check_multiple(multiple: Option<&Value>, pointer: &str) -> Result<(), GrammarError> {
+    const SMALLEST: f64 = 1.0 / GRAMMAR_MULTIPLE_MAX;
+    match multiple {
+        Some(value)
+            if !value
+                .as_f64()
+                .is_some_and(|m| (SMALLEST..=GRAMMAR_MULTIPLE_MAX).contains(&m)) =>
+        {
+            Err(misread("multipleOf", pointer, value))
+        }
+        _ => Ok(()),
     }
 }
 

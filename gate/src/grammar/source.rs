@@ -9,7 +9,7 @@ use regex_syntax::hir::Look;
 use serde_json::Value;
 
 use super::{GrammarError, limits, schema};
-use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX};
+use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX, GRAMMAR_PARTS_MAX};
 
 /// White space between two tokens of JSON: a space, or a new line with its indentation. Any number
 /// of them would be JSON as well, and some models would never stop.
@@ -36,6 +36,9 @@ impl Source {
     pub(super) fn lark(text: &str) -> Result<Self, GrammarError> {
         check_length(text)?;
         check_nesting(text)?;
+        if text.matches(['(', '[', '{', ':']).count() > GRAMMAR_PARTS_MAX {
+            return Err(GrammarError::TooManyParts);
+        }
         if text.split("temperature").skip(1).any(is_assigned) {
             return Err(GrammarError::Construct {
                 construct: "`temperature`",

@@ -90,6 +90,13 @@ impl GrammarState {
         self.fault.as_ref()
     }
 
+    /// What the last mask has cost.
+    #[cfg(test)]
+    pub(super) fn last_cost(&self) -> Result<&llguidance::earley::ParserStats, String> {
+        let stats = self.matcher.last_step_stats();
+        stats.map_err(|error| error.to_string())
+    }
+
     /// The tokens of `completion` before its first end token.
     fn before_end<'a>(&self, completion: &'a [TokenId]) -> &'a [TokenId] {
         let vocabulary = self.grammar.vocabulary();
@@ -137,11 +144,13 @@ impl GrammarState {
     fn consume(&mut self, token: TokenId, position: usize) -> Result<(), GrammarFault> {
         self.consumed.push(token);
         let vocabulary = self.grammar.vocabulary();
-        let name = vocabulary.name(token, position);
-        let consumed = name.map(|name| self.matcher.consume_token(name));
-        match consumed {
-            Some(Ok(())) => Ok(()),
-            _ => Err(GrammarFault::NotAllowed { token }),
+        let Some(name) = vocabulary.name(token, position) else {
+            return Err(GrammarFault::NotAllowed { token });
+        };
+        match self.matcher.try_consume_tokens(&[name]) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(GrammarFault::NotAllowed { token }),
+            Err(error) => Err(GrammarFault::Stuck(shorten(&error.to_string()))),
         }
     }
 }

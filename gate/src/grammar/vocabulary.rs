@@ -1,6 +1,10 @@
 //! The tokens of a model as grammars see them: bytes.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use llguidance::{
     ParserFactory,
@@ -96,8 +100,16 @@ impl Vocabulary {
     }
 
     /// One token for each byte and one that ends: what a grammar is tried on before a model is
-    /// known.
-    pub(super) fn of_bytes() -> Result<Self, VocabularyError> {
+    /// known. Made once: it never changes.
+    pub(super) fn of_bytes() -> Arc<Self> {
+        static BYTES: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
+            let bytes = Vocabulary::new_of_bytes();
+            Arc::new(bytes.expect("257 tokens and an end token are a vocabulary"))
+        });
+        Arc::clone(&BYTES)
+    }
+
+    fn new_of_bytes() -> Result<Self, VocabularyError> {
         let end = TokenId::from(u8::MAX) + 1;
         let bytes = |token| {
             let byte = vec![u8::try_from(token).ok()?];

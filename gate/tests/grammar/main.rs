@@ -1,6 +1,5 @@
 //! Grammars as masks: what may be drawn always ends in a text of the grammar, in any vocabulary.
 
-mod hostile;
 mod refusals;
 mod state;
 mod vocabularies;
