@@ -202,12 +202,9 @@ impl GateState {
                 self.clear(index, end)?;
             }
             match self.stop.found() {
-                Some(stop) if self.is_clear_to(stop.end) => {
-                    if !self.redactor.touches(&stop) {
-                        return Ok(Some(stop));
-                    }
-                    self.stop.pass_over(&self.tail);
-                }
+                // Whatever else may match: what is replaced is no place to stop at.
+                Some(stop) if self.redactor.touches(&stop) => self.stop.pass_over(&self.tail),
+                Some(stop) if self.is_certain_to(stop.end) => return Ok(Some(stop)),
                 _ => return Ok(None),
             }
         }
@@ -325,11 +322,11 @@ impl GateState {
         Ok(())
     }
 
-    /// Whether no set has, or could come to have, anything against the text before `byte`.
-    fn is_clear_to(&self, byte: usize) -> bool {
+    /// Whether no pattern of a set that holds could come to match before `byte`.
+    fn is_certain_to(&self, byte: usize) -> bool {
         let sets = self.sets.iter().zip(self.gate.sets());
         let mut holding = sets.filter(|(_, set)| set.holds());
-        holding.all(|(state, _)| state.clear_to() >= byte)
+        holding.all(|(state, _)| state.is_certain_to(byte))
     }
 
     /// Acts on matches that became certain at the same byte: the strongest acts, all are recorded.
@@ -451,7 +448,10 @@ impl GateState {
         let alive_from = state.alive_from().unwrap_or(all);
         // What is replaced to its end may be cut anywhere.
         let is_replaced = end.is_some() && self.redactor.replaces(&(alive_from..all));
-        state.set_clear_to(if is_replaced { all } else { alive_from });
+        match is_replaced {
+            true => state.set_clear_to(all, all),
+            false => state.set_clear_to(alive_from, state.open_from().unwrap_or(all)),
+        }
         let held = self.tail.num_tokens_beyond(alive_from);
         let max = set.set().checkpoint().max_hold_tokens;
         let streams = set.set().resample().scope == crate::Scope::Segment;

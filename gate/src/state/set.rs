@@ -20,8 +20,13 @@ pub(super) struct SetState {
     unchecked_tokens: usize,
     /// This set has, and can come to have, nothing against what lies before.
     clear_to: usize,
+    /// No match of a pattern that holds can come to begin before. What judges say of a completion
+    /// as a whole waits for its end, and does not keep it from ending.
+    certain_to: usize,
     /// From where on a rule that holds could still match.
     alive_from: Option<usize>,
+    /// From where on a pattern that holds could still match.
+    open_from: Option<usize>,
     /// Roll-backs since the release moved past `refused_at`.
     attempts_here: u32,
     /// The furthest byte at which a refused match began.
@@ -53,7 +58,9 @@ impl SetState {
             found: Vec::new(),
             unchecked_tokens: 0,
             clear_to: 0,
+            certain_to: 0,
             alive_from: None,
+            open_from: None,
             attempts_here: 0,
             refused_at: 0,
             rules: vec![RuleState::default(); set.set().rules().count()],
@@ -77,7 +84,7 @@ impl SetState {
             self.head.settle(matcher, &mut self.found);
         }
         // At a cut, what could have become a match is what was alive before the end.
-        let alive_from = self.head.alive_from(matcher);
+        let open_from = self.head.alive_from(matcher);
         if event.ends() {
             self.head.finish(matcher, event.end_byte(), &mut self.found);
         }
@@ -86,10 +93,10 @@ impl SetState {
             .judges
             .iter()
             .filter_map(|judge| judge.alive_from(event));
-        self.alive_from = match event.end {
-            None => judged.chain(alive_from).min(),
-            Some(End::Cut) => alive_from,
-            Some(End::Natural) => None,
+        (self.alive_from, self.open_from) = match event.end {
+            None => (judged.chain(open_from).min(), open_from),
+            Some(End::Cut) => (open_from, open_from),
+            Some(End::Natural) => (None, None),
         };
         Ok(())
     }
@@ -162,13 +169,18 @@ impl SetState {
         self.alive_from
     }
 
-    pub(super) fn set_clear_to(&mut self, byte: usize) {
-        self.clear_to = byte;
+    /// The same for patterns alone.
+    pub(super) fn open_from(&self) -> Option<usize> {
+        self.open_from
     }
 
-    /// This set has, and can come to have, nothing against what lies before.
-    pub(super) fn clear_to(&self) -> usize {
-        self.clear_to
+    pub(super) fn set_clear_to(&mut self, clear_to: usize, certain_to: usize) {
+        (self.clear_to, self.certain_to) = (clear_to, certain_to);
+    }
+
+    /// Whether the completion may end before `byte` as far as patterns go.
+    pub(super) fn is_certain_to(&self, byte: usize) -> bool {
+        self.certain_to >= byte
     }
 
     /// What lies before may be released as far as this set goes.
@@ -186,8 +198,8 @@ impl SetState {
     /// Lets everything before `end` pass; `for_good`: and all that follows.
     pub(super) fn give_up(&mut self, end: usize, for_good: bool) {
         self.head.forget_threads();
-        self.alive_from = None;
-        self.clear_to = end;
+        (self.alive_from, self.open_from) = (None, None);
+        self.set_clear_to(end, end);
         self.blind |= for_good;
     }
 
@@ -206,8 +218,8 @@ impl SetState {
         }
         self.found.clear();
         self.unchecked_tokens = 0;
-        self.alive_from = None;
-        self.clear_to = released;
+        (self.alive_from, self.open_from) = (None, None);
+        self.set_clear_to(released, released);
     }
 
     /// All text from byte `released` on is gone.

@@ -197,3 +197,20 @@ fn stop_strings_outlive_a_roll_back() {
     assert_eq!(outcome.resamples, [0]);
     assert_eq!(outcome.text, "at risk.");
 }
+
+/// A disclosure that is missing must not keep a stop string from ending the answer.
+#[test]
+fn rules_on_the_whole_do_not_keep_it_from_ending() {
+    let set = "ruleset: test\nversion: 1\nmode: enforce\nresample: {scope: completion}\nrules:\n\
+               - {id: r, why: test, require: \"at risk\", action: reject}\n\
+               - {id: s, why: test, logits: {mean_entropy_max: 9, window: 8}, action: reject}\n\
+               tests:\n- {rule: r, should_fail: \"Buy.\"}\n";
+    let gate = gate(&[Arc::new(RuleSet::load(set.as_bytes()).unwrap())]);
+    let mut state = gate.begin(false).stopping_at(&["END".to_owned()], 0);
+    let tokens = ["at risk.", "END", " and", " on", " and", " on"];
+    let outcome = run_with(&mut state, &tokens, |_, _| unreachable!());
+    assert_eq!(
+        (outcome.text.as_str(), outcome.pieces.len()),
+        ("at risk.", 2)
+    );
+}
