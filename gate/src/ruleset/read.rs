@@ -100,6 +100,7 @@ pub(super) fn draft(document: &Node, mistakes: &mut Diagnostics) -> Option<Draft
     let checkpoint = checkpoint(set.get("checkpoint"), mistakes);
     let (rules_at, rules) = rules(&set, mistakes);
     refuse_early_release(&rules, &resample, &checkpoint, mistakes);
+    refuse_empty_redaction(&rules, &resample, mistakes);
     let tests = tests(&set, &rules, mistakes);
     let (rules, places) = rules
         .into_iter()
@@ -310,6 +311,27 @@ fn refuse_early_release(
                 mistakes.push(*at, message, "use a smaller `window`, or raise it");
             }
             _ => {}
+        }
+    }
+}
+
+/// `then: redact` replaces what was found, so something must have been.
+fn refuse_empty_redaction(
+    rules: &[ReadRule],
+    resample: &ResampleConfig,
+    mistakes: &mut Diagnostics,
+) {
+    let drawn_again = rules
+        .iter()
+        .filter(|read| read.is_read && read.rule.action == Action::Resample);
+    for ReadRule { at, rule, .. } in drawn_again {
+        if resample.then == Then::Redact && !rule.kind.allows(Action::Redact) {
+            let message = format!(
+                "rule `{}` finds no stretch of text that `then: redact` could replace",
+                rule.id
+            );
+            let mend = "write `then: reject` or `then: flag`, or a set of its own for the rule";
+            mistakes.push(*at, message, mend);
         }
     }
 }

@@ -183,6 +183,23 @@ fn rules_that_contradict_themselves() {
     );
 }
 
+/// A missing disclosure cannot be blackened: it would go out missing, recorded as a redaction.
+#[test]
+fn what_cannot_be_replaced_is_not_replaced_in_the_end() {
+    for kind in ["require: x", "length: {max_characters: 3}"] {
+        let yaml = format!(
+            "ruleset: t\nversion: 1\nmode: enforce\nresample: {{scope: completion, then: redact}}\n\
+             rules:\n- {{id: r, why: w, {kind}, action: resample}}\n\
+             tests: [{{rule: r, should_fail: zzzz}}]\n"
+        );
+        check(
+            &yaml,
+            "6:3: rule `r` finds no stretch of text that `then: redact` could replace; write \
+             `then: reject` or `then: flag`, or a set of its own for the rule",
+        );
+    }
+}
+
 #[test]
 fn patterns_that_cannot_be_run() {
     check_rule(
