@@ -105,7 +105,7 @@ const PHONES: &[(&str, Option<Check>)] = &[
         Some(Check::InternationalPhone),
     ),
     (
-        r"(?:(?:(?-u:\b)|_)1[ .\-])?(?:\([2-9][0-9]{2}\)[ .\-]?|(?:(?-u:\b)|_)[2-9][0-9]{2}[ .\-])[0-9]{3}[ .\-][0-9]{4}(?:(?-u:\b)|_)",
+        r"(?:(?:(?:(?-u:\b)|_)1[ .\-])?\([2-9][0-9]{2}\)[ .\-]?|(?:(?-u:\b)|_)(?:1[ .\-])?[2-9][0-9]{2}[ .\-])[0-9]{3}[ .\-][0-9]{4}(?:(?-u:\b)|_)",
         None,
     ),
     (
@@ -138,21 +138,34 @@ pub(super) fn national_phone(text: &[u8]) -> bool {
 /// `01.02.2023` or the end of one, `02.2023`; also with `/` or `-`.
 fn begins_with_date(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"_").unwrap_or(text);
-    let year_follows = |rest: &[u8]| {
-        let is_long = rest.get(4).is_some_and(u8::is_ascii_digit);
-        !is_long && (rest.starts_with(b"19") || rest.starts_with(b"20"))
+    let text = text.strip_prefix(b"(").unwrap_or(text);
+    let is_year = |text: &[u8]| {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+        digits.count() == 4 && (text.starts_with(b"19") || text.starts_with(b"20"))
     };
-    let part = |text: &[u8]| match text {
-        [tens, ones, dash @ (b'.' | b'/' | b'-'), ..] => {
-            let value = digits(&[*tens, *ones]).fold(0, |n, digit| n * 10 + digit);
-            (1..=31).contains(&value).then_some(*dash)
+    let Some((dash, rest)) = day_or_month(text) else {
+        return false;
+    };
+    let month = day_or_month(rest).filter(|(again, _)| *again == dash);
+    is_year(rest) || month.is_some_and(|(_, rest)| is_year(rest))
+}
+
+/// Two digits from 01 to 31 and what divides them from the rest.
+fn day_or_month(text: &[u8]) -> Option<(u8, &[u8])> {
+    match text {
+        [
+            b'0'..=b'2',
+            b'0'..=b'9',
+            dash @ (b'.' | b'/' | b'-'),
+            rest @ ..,
+        ]
+        | [b'3', b'0' | b'1', dash @ (b'.' | b'/' | b'-'), rest @ ..]
+            if !text.starts_with(b"00") =>
+        {
+            Some((*dash, rest))
         }
         _ => None,
-    };
-    part(text).is_some_and(|dash| {
-        let rest = &text[3..];
-        year_follows(rest) || (part(rest) == Some(dash) && year_follows(&rest[3..]))
-    })
+    }
 }
 
 /// Source: Social Security Administration, randomisation FAQ: area 000, 666 and 900 to 999, group
