@@ -12,6 +12,7 @@ mod json;
 mod law;
 mod pii;
 mod proof;
+mod packs;
 mod stop;
 mod stream;
 mod whole;
