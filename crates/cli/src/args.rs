@@ -1,5 +1,6 @@
 //! The command line, as people type it.
 
+pub(crate) mod authoring;
 pub(crate) mod signing;
 
 use std::marker::PhantomData;
@@ -10,6 +11,7 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::config::setting::{self, Setting};
+use authoring::RulesTestArgs;
 use signing::{
     ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
 };
@@ -68,6 +70,8 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum RulesCommand {
     /// Validate rule files and run their embedded tests
     Check(RulesCheckArgs),
+    /// Tell what the rules of a file would have found in past text
+    Test(RulesTestArgs),
     /// Make a key to sign rule sets with
     Keygen(KeygenArgs),
     /// Sign a rule file

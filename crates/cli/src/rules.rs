@@ -3,11 +3,13 @@
 mod envelope;
 mod life;
 mod sign;
+mod test;
+mod transcript;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use portcullis_gate::{Diagnostic, RuleSet};
 use portcullis_sign::MEDIA_TYPE;
 use reqwest::StatusCode;
@@ -32,6 +34,7 @@ pub(crate) async fn run(command: RulesCommand, environment: &Environment) -> Res
     let server = |args: &ServerArgs| ApiClient::new(args, environment);
     match command {
         RulesCommand::Check(args) => return check(&args),
+        RulesCommand::Test(args) => return test::run(&args),
         RulesCommand::Keygen(args) => sign::keygen(&args)?,
         RulesCommand::Sign(args) => return sign::sign(&args),
         RulesCommand::Approve(args) => sign::approve(&server(&args.server)?, &args).await?,
@@ -98,6 +101,20 @@ fn check(args: &RulesCheckArgs) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The rule set of a file; `None` once its mistakes are told.
+fn load(path: &Path) -> Result<Option<RuleSet>> {
+    let file = path.display().to_string();
+    let source = std::fs::read(path).with_context(|| format!("{file} cannot be read"))?;
+    match RuleSet::load(&source) {
+        Ok(set) => Ok(Some(set)),
+        Err(errors) => {
+            let mistakes: Vec<_> = errors.0.into_iter().map(RuleMistake::from).collect();
+            output::line(mistakes_in(&file, &mistakes))?;
+            Ok(None)
+        }
+    }
 }
 
 fn check_file(path: &Path) -> Report {

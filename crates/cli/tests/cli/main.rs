@@ -11,6 +11,7 @@ mod models;
 mod rules;
 mod running;
 mod serve;
+mod transcripts;
 mod usage;
 
 use std::path::{Path, PathBuf};
