@@ -53,7 +53,7 @@ pub(super) fn read_grammar(
 }
 
 /// The JSON that a tree of YAML means: plain `true`, `null` and numbers are no texts.
-fn json(node: &Node) -> String {
+pub(crate) fn json(node: &Node) -> String {
     let mut out = String::new();
     write_json(node, &mut out);
     out

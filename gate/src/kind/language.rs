@@ -15,6 +15,9 @@ const KEYS: [&str; 2] = ["allow", "min_characters"];
 /// Detection guesses below so many characters.
 const MIN_CHARACTERS: usize = 60;
 
+/// ISO 639-3.
+const CODE_BYTES_MAX: usize = 3;
+
 /// Languages in which a text may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Languages {
@@ -31,38 +34,36 @@ pub(super) fn read(
     mistakes: &mut Diagnostics,
 ) -> Option<(Kind, Vec<Place>)> {
     let fields = Fields::open(node, "`language`", &KEYS, mistakes)?;
+    let mut min_characters = MIN_CHARACTERS;
+    if let Some(node) = fields.get("min_characters") {
+        let read = fields::number(node, "`min_characters`", 1..=100_000, mistakes);
+        min_characters = read.unwrap_or(MIN_CHARACTERS);
+    }
     let mend = "write `language: {allow: [en]}`";
     let allow = fields.require("allow", mend, mistakes)?;
     let codes = fields::items(allow, "`allow`", LANGUAGES_MAX, mistakes)?;
-    let mut languages = Languages {
-        allow: Vec::new(),
-        min_characters: MIN_CHARACTERS,
-        langs: Vec::new(),
+    let read = codes.iter().filter_map(|node| read_code(node, mistakes));
+    let (allow, langs) = read.unzip();
+    let languages = Languages {
+        allow,
+        min_characters,
+        langs,
     };
-    for node in codes {
-        let Some(code) = fields::text(node, "a language", 3, mistakes) else {
-            continue;
-        };
-        match lang(code) {
-            Some(lang) => {
-                languages.allow.push(code.to_owned());
-                languages.langs.push(lang);
-            }
-            None => {
-                let message = format!(
-                    "`{}` is no language that can be told",
-                    fields::printable(code)
-                );
-                let mend = "use an ISO 639 code such as en, de, fr, es, it, pt, nl, pl";
-                mistakes.push(node.at, message, mend);
-            }
-        }
-    }
-    if let Some(node) = fields.get("min_characters") {
-        let read = fields::number(node, "`min_characters`", 1..=100_000, mistakes);
-        languages.min_characters = read.unwrap_or(MIN_CHARACTERS);
-    }
     Some((Kind::Language(languages), Vec::new()))
+}
+
+fn read_code(node: &Node, mistakes: &mut Diagnostics) -> Option<(String, Lang)> {
+    let mend = "use an ISO 639 code such as en, de, fr, es, it, pt, nl, pl";
+    let code = fields::text(node, "a language", CODE_BYTES_MAX, mistakes)?;
+    let known = lang(code);
+    if known.is_none() {
+        let message = format!(
+            "`{}` is no language that can be told",
+            fields::printable(code)
+        );
+        mistakes.push(node.at, message, mend);
+    }
+    Some((code.to_owned(), known?))
 }
 
 impl Languages {

@@ -4,6 +4,8 @@ mod compile;
 pub(crate) mod fields;
 mod model;
 mod read;
+#[cfg(test)]
+mod schema;
 mod selftest;
 pub(crate) mod yaml;
 
