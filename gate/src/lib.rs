@@ -13,6 +13,7 @@
 
 mod admitted;
 mod diagnostic;
+mod explain;
 mod gate;
 mod grammar;
 mod input;
@@ -35,6 +36,9 @@ mod view;
 mod whole;
 
 pub use admitted::Admitted;
+pub use explain::{
+    AutomatonExplanation, Explanation, Holds, NothingHeld, PatternExplanation, RuleExplanation,
+};
 pub use gate::{BoundSet, Gate};
 pub use grammar::{
     CompiledGrammar, Grammar, GrammarError, GrammarFault, GrammarState, Vocabulary,

@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::config::setting::{self, Setting};
-use authoring::RulesTestArgs;
+use authoring::{RulesExplainArgs, RulesTestArgs};
 use signing::{
     ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
 };
@@ -72,6 +72,10 @@ pub(crate) enum RulesCommand {
     Check(RulesCheckArgs),
     /// Tell what the rules of a file would have found in past text
     Test(RulesTestArgs),
+    /// Explain what the rules of a file compile to, hold back, do, and cannot catch
+    Explain(RulesExplainArgs),
+    /// Print the JSON Schema of rule files, for editors
+    Schema,
     /// Make a key to sign rule sets with
     Keygen(KeygenArgs),
     /// Sign a rule file

@@ -1,6 +1,7 @@
 //! `portcullis rules`: check rule files here, push and bind them on a running server.
 
 mod envelope;
+mod explain;
 mod life;
 mod sign;
 mod test;
@@ -26,6 +27,9 @@ use crate::env::Environment;
 use crate::output::{self, printable, table, utc};
 use envelope::Pushed;
 
+/// The format of rule files, as editors read it.
+const SCHEMA: &str = include_str!("../../../rules/ruleset.schema.json");
+
 /// Runs a subcommand.
 ///
 /// # Errors
@@ -35,6 +39,8 @@ pub(crate) async fn run(command: RulesCommand, environment: &Environment) -> Res
     match command {
         RulesCommand::Check(args) => return check(&args),
         RulesCommand::Test(args) => return test::run(&args),
+        RulesCommand::Explain(args) => return explain::run(&args),
+        RulesCommand::Schema => output::line(SCHEMA.trim_end())?,
         RulesCommand::Keygen(args) => sign::keygen(&args)?,
         RulesCommand::Sign(args) => return sign::sign(&args),
         RulesCommand::Approve(args) => sign::approve(&server(&args.server)?, &args).await?,

@@ -99,6 +99,16 @@ pub enum Scope {
     Completion,
 }
 
+impl Scope {
+    /// The word of the format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Completion => "completion",
+        }
+    }
+}
+
 /// What happens when a set cannot be evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGateError {
@@ -117,6 +127,17 @@ pub enum Normalise {
     Basic,
     /// And characters that look alike (UTS-39).
     Strict,
+}
+
+impl Normalise {
+    /// The word of the format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Strict => "strict",
+        }
+    }
 }
 
 /// When a set is evaluated, and how much it may hold back.

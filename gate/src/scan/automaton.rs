@@ -75,6 +75,16 @@ impl Lane {
         self.holds
     }
 
+    /// The patterns that it runs, by rule.
+    pub(crate) fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// States within reach.
+    pub(crate) fn num_states(&self) -> usize {
+        self.outlooks.len()
+    }
+
     /// Whether some match must satisfy more than its pattern.
     pub(super) fn has_checks(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.check.is_some())

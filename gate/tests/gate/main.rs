@@ -6,6 +6,7 @@ mod checkpoints;
 mod demo;
 mod diagnostics;
 mod evasion;
+mod explain;
 mod greedy;
 mod injection;
 mod json;

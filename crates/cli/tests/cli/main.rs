@@ -5,6 +5,7 @@
 )]
 
 mod doctor;
+mod explain;
 mod keys;
 mod life;
 mod models;
