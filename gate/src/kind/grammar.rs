@@ -17,6 +17,11 @@ pub(super) fn read_json_schema(
 ) -> Option<(Kind, Vec<Place>)> {
     let source = match &node.value {
         Value::Map(_) => json(node),
+        Value::List(_) => {
+            let mend = "write `json_schema: {type: object, …}`";
+            mistakes.push(node.at, "`json_schema` is a map", mend);
+            return None;
+        }
         _ => {
             let text = fields::text(node, "`json_schema`", GRAMMAR_BYTES_MAX, mistakes)?;
             if !text.trim_start().starts_with('{') {
@@ -41,15 +46,14 @@ pub(super) fn read_grammar(
         let node = fields.get(key)?;
         fields::text(node, &format!("`{key}`"), GRAMMAR_BYTES_MAX, mistakes).map(str::to_owned)
     };
-    match (source("lark"), source("regex")) {
-        (Some(lark), None) => Some((Kind::Grammar(GrammarSource::Lark(lark)), vec![node.at])),
-        (None, Some(regex)) => Some((Kind::Grammar(GrammarSource::Regex(regex)), vec![node.at])),
-        _ => {
-            let mend = "write `grammar: {lark: \"start: …\"}` or `grammar: {regex: \"…\"}`";
-            mistakes.push(node.at, "a grammar is either `lark` or `regex`", mend);
-            None
-        }
+    if let (Some(_), None) | (None, Some(_)) = (fields.get("lark"), fields.get("regex")) {
+        let lark = source("lark").map(GrammarSource::Lark);
+        let source = lark.or_else(|| source("regex").map(GrammarSource::Regex))?;
+        return Some((Kind::Grammar(source), vec![node.at]));
     }
+    let mend = "write `grammar: {lark: \"start: …\"}` or `grammar: {regex: \"…\"}`";
+    mistakes.push(node.at, "a grammar is either `lark` or `regex`", mend);
+    None
 }
 
 /// The JSON that a tree of YAML means: plain `true`, `null` and numbers are no texts.

@@ -5,7 +5,7 @@ use whatlang::Lang;
 use super::Kind;
 use crate::{
     diagnostic::{Diagnostics, Place},
-    limits::LANGUAGES_MAX,
+    limits::{LANGUAGES_MAX, NAME_BYTES_MAX},
     ruleset::fields::{self, Fields},
     ruleset::yaml::Node,
 };
@@ -14,9 +14,6 @@ const KEYS: [&str; 2] = ["allow", "min_characters"];
 
 /// Detection guesses below so many characters.
 const MIN_CHARACTERS: usize = 60;
-
-/// ISO 639-3.
-const CODE_BYTES_MAX: usize = 3;
 
 /// Languages in which a text may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +51,7 @@ pub(super) fn read(
 
 fn read_code(node: &Node, mistakes: &mut Diagnostics) -> Option<(String, Lang)> {
     let mend = "use an ISO 639 code such as en, de, fr, es, it, pt, nl, pl";
-    let code = fields::text(node, "a language", CODE_BYTES_MAX, mistakes)?;
+    let code = fields::text(node, "a language", NAME_BYTES_MAX, mistakes)?;
     let known = lang(code);
     if known.is_none() {
         let message = format!(

@@ -85,7 +85,7 @@ fn mass(node: &Node, mistakes: &mut Diagnostics) -> Option<MassLimit> {
         Some(texts.map(str::to_owned).collect::<Vec<_>>())
     };
     let (tokens, phrases) = (texts("tokens"), texts("phrases"));
-    if tokens.is_none() && phrases.is_none() {
+    if fields.get("tokens").or(fields.get("phrases")).is_none() {
         let mend = "write `mean_mass: {phrases: [\"…\"], max: 0.5}`";
         mistakes.push(node.at, "`mean_mass` names no tokens", mend);
     }

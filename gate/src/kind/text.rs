@@ -107,6 +107,11 @@ pub(super) fn read_pii(
     let (mut data, mut places) = (Vec::new(), Vec::new());
     for item in items {
         if let Some(one) = fields::word(item, "`pii`", &words, mistakes) {
+            if data.contains(&one) {
+                let message = format!("`{}` is given twice", one.as_str());
+                mistakes.push(item.at, message, "keep one of the two");
+                continue;
+            }
             places.extend(one.patterns().iter().map(|_| item.at));
             data.push(one);
         }

@@ -168,12 +168,13 @@ fn grammars(draft: &Draft, mistakes: &mut Diagnostics) -> Option<Vec<RuleGrammar
                 is_json,
             }),
             Err(error) => {
-                mistakes.push(places[0], error.to_string(), error.mend());
-                return None;
+                let what = if is_json { "schema" } else { "grammar" };
+                let message = format!("the {what} cannot be used: {error}");
+                mistakes.push(places[0], message, error.mend());
             }
         }
     }
-    Some(grammars)
+    mistakes.is_empty().then_some(grammars)
 }
 
 fn judges(definition: &Definition, side: Side) -> Vec<Judge> {

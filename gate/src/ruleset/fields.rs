@@ -190,6 +190,13 @@ pub(crate) fn items<'a>(
             format!("use at most {items_max}, or split the rule set"),
         ),
         Value::List(items) => return Some(items),
+        Value::Scalar(one) if !one.is_empty() => (
+            format!("{what} is a list"),
+            format!(
+                "write `[{}]`, or lines that begin with `- `",
+                printable(one)
+            ),
+        ),
         _ => (
             format!("{what} is a list"),
             "write `[…]`, or lines that begin with `- `".to_owned(),

@@ -308,7 +308,11 @@ fn refuse_early_release(
                     "rule `{}` has to hold {} tokens back, and max_hold_tokens is {}",
                     rule.id, limits.window, checkpoint.max_hold_tokens
                 );
-                mistakes.push(*at, message, "use a smaller `window`, or raise it");
+                mistakes.push(
+                    *at,
+                    message,
+                    "use a smaller `window`, or raise `max_hold_tokens`",
+                );
             }
             _ => {}
         }
@@ -383,7 +387,7 @@ fn refuse_misplaced(fields: &Fields<'_>, spec: &Spec, mistakes: &mut Diagnostics
     for option in misplaced {
         let of = SPECS.iter().filter(|other| other.options.contains(&option));
         let of: Vec<&str> = of.map(|other| other.name).collect();
-        let message = format!("`{option}` belongs to `{}`", of.join("` and `"));
+        let message = format!("`{option}` belongs to `{}`", of.join("`, `"));
         mistakes.push(fields.place(option), message, "leave it out");
     }
 }

@@ -201,6 +201,93 @@ fn what_cannot_be_replaced_is_not_replaced_in_the_end() {
 }
 
 #[test]
+fn each_kind_says_how_it_is_written() {
+    check_rule(
+        "pii: email, action: redact",
+        "5:24: `pii` is a list; write `[email]`, or lines that begin with `- `",
+    );
+    check_rule(
+        "pii: [card, email, email], action: redact",
+        "5:25: `pii` has an unknown value; use one of email, phone, iban, payment_card, us_ssn, \
+         ipv4, ipv6\n5:38: `email` is given twice; keep one of the two",
+    );
+    check_rule(
+        "pii: [iban], normalise: none, action: redact",
+        "5:43: `normalise` belongs to `phrases`, `regex`, `require`; leave it out",
+    );
+    check_rule(
+        "injection: {min: 0.9}, on: input, action: reject",
+        "5:30: `patterns` is missing; write `injection: {patterns: v1}`: the list is part of what \
+         the set means\n5:31: unknown key `min`; known here are patterns",
+    );
+    check_rule(
+        "length: {max_words: 3}, action: flag",
+        "5:27: `length` has no limit; write `length: {max_characters: 2000}`\n\
+         5:28: unknown key `max_words`; known here are max_tokens, max_characters, max_sentences",
+    );
+    check_rule(
+        "language: {allow: [english], min_characters: 0}, action: flag",
+        "5:38: `english` is no language that can be told; use an ISO 639 code such as en, de, fr, \
+         es, it, pt, nl, pl\n5:64: `min_characters` is not a whole number in its range; use one \
+         from 1 to 100000",
+    );
+    check_rule(
+        "json_schema: [1], action: reject",
+        "5:32: `json_schema` is a map; write `json_schema: {type: object, …}`",
+    );
+    check_rule(
+        "grammar: {lark: \"\"}, action: reject",
+        "5:35: `lark` is empty; write it after the colon",
+    );
+    check_rule(
+        "grammar: {lark: x, regex: x}, action: reject",
+        "5:28: a grammar is either `lark` or `regex`; write `grammar: {lark: \"start: …\"}` or \
+         `grammar: {regex: \"…\"}`",
+    );
+}
+
+/// No test: what such a rule finds is not told by a text.
+#[test]
+fn bounds_on_probabilities_say_how_they_are_written() {
+    let check_rule = |rule: &str, expected: &str| {
+        let head = "ruleset: t\nversion: 1\nmode: enforce\nrules:\n";
+        check(&format!("{head}- {{id: r, why: w, {rule}}}\n"), expected);
+    };
+    check_rule(
+        "logits: {window: 4}, action: flag",
+        "5:27: `logits` has no bound; write `logits: {mean_entropy_max: 2.5, window: 32}`",
+    );
+    check_rule(
+        "logits: {mean_entropy_max: 2, window: 500}, action: reject",
+        "5:3: rule `r` has to hold 500 tokens back, and max_hold_tokens is 64; use a smaller \
+         `window`, or raise `max_hold_tokens`",
+    );
+    check_rule(
+        "logits: {mean_mass: {tokens: \"Yes\"}}, action: flag",
+        "5:39: `max` is missing; write `max: 0.5`\n5:48: `tokens` is a list; write `[Yes]`, or \
+         lines that begin with `- `",
+    );
+}
+
+#[test]
+fn every_grammar_that_cannot_be_used_is_told() {
+    let yaml = "ruleset: t\nversion: 1\nmode: enforce\nrules:\n\
+        - {id: a, why: w, json_schema: {type: objekt}, action: reject}\n\
+        - {id: b, why: w, grammar: {regex: '('}, action: reject}\n\
+        tests:\n- {rule: a, should_pass: x}\n- {rule: b, should_pass: x}\n";
+    let errors = errors(yaml).to_string();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert!(
+        lines[0].starts_with("5:32: the schema cannot be used: "),
+        "{errors}"
+    );
+    assert!(
+        lines[1].starts_with("6:28: the grammar cannot be used: "),
+        "{errors}"
+    );
+}
+
+#[test]
 fn patterns_that_cannot_be_run() {
     check_rule(
         "regex: 'a+', action: flag",
@@ -288,7 +375,7 @@ fn keys_that_do_not_fit_together() {
     );
     check_rule(
         "phrases: a, action: flag",
-        r#"5:28: `phrases` is a list; write `[…]`, or lines that begin with `- `"#,
+        r#"5:28: `phrases` is a list; write `[a]`, or lines that begin with `- `"#,
     );
     check_rule(
         "phrases: [[a]], action: flag",
