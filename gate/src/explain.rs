@@ -121,8 +121,8 @@ impl RuleSet {
         let longest = patterns.iter().map(|pattern| pattern.longest_match_bytes);
         match &rule.kind {
             _ if rule.on == Side::Input => Holds::Nothing(NothingHeld::OnInput),
-            kind if kind.is_mask() => Holds::Nothing(NothingHeld::Mask),
             _ if !acts => Holds::Nothing(NothingHeld::OnlyNotes),
+            kind if kind.is_mask() => Holds::Nothing(NothingHeld::Mask),
             _ if self.resample().scope == Scope::Completion => Holds::All,
             kind if kind.is_judged_at_end() => Holds::All,
             Kind::Logits(limits) => Holds::Tokens(limits.window - 1),

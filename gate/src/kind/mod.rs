@@ -244,7 +244,7 @@ impl Kind {
         match self {
             Self::Logits(_) => ToldByText::Nothing("it looks at the model's probabilities"),
             Self::JsonSchema(_) | Self::Grammar(_) => {
-                ToldByText::Nothing("it shapes what the model may draw, token by token")
+                ToldByText::Nothing("it is followed token by token, while the model writes")
             }
             Self::Length(limits) => match limits.max_tokens {
                 None => ToldByText::All,

@@ -53,6 +53,9 @@ fn what_waits_is_told_by_action_kind_and_scope() {
     let notes = Holds::Nothing(NothingHeld::OnlyNotes);
     check_holds(enforce, "phrases: [abc], action: flag", notes);
     check_holds("mode: observe", "phrases: [abc], action: reject", notes);
+    check_holds(enforce, "grammar: {regex: '~+'}, action: flag", notes);
+    let mask = Holds::Nothing(NothingHeld::Mask);
+    check_holds(enforce, "grammar: {regex: '~+'}, action: reject", mask);
     let input = Holds::Nothing(NothingHeld::OnInput);
     check_holds(enforce, "phrases: [abc], on: input, action: reject", input);
     let at_once = Holds::Nothing(NothingHeld::KnownAtOnce);

@@ -222,7 +222,7 @@ fn on_a_match(set: &RuleSet, rule: &Rule) -> String {
     if set.mode() == Mode::Observe {
         return "it is recorded, and nothing changes (mode: observe)".to_owned();
     }
-    if rule.kind.is_mask() {
+    if rule.kind.is_mask() && rule.action.holds() {
         return "tokens that do not fit are not drawn; an answer that cannot be finished ends"
             .to_owned();
     }
