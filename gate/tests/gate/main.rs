@@ -5,6 +5,7 @@ mod actions;
 mod checkpoints;
 mod demo;
 mod diagnostics;
+mod docs;
 mod evasion;
 mod explain;
 mod greedy;
