@@ -1,4 +1,8 @@
 //! Whole texts: a scan finds what every stream of the text finds, and what the oracle finds.
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "a rule may have one stretch, and a stretch is a range"
+)]
 
 use std::ops::Range;
 

@@ -299,8 +299,7 @@ fn describe_rule(rule: &RuleReport) -> String {
 
 impl Example {
     fn describe(&self, report: &Report) -> String {
-        let [before, matched, after] =
-            [&self.before, &self.matched, &self.after].map(|text| printable(text));
+        let [before, matched, after] = [&self.before, &self.matched, &self.after].map(printable);
         let (line, part) = (self.line, printable(&self.part));
         let place = format!("{}:{line}", report.transcript);
         match self.part.as_str() {
