@@ -8,6 +8,10 @@ use proptest::{collection::vec, prelude::*};
 use crate::law::{self, Case, Choices, Theme, Weakening};
 
 /// `normal` streams, or as many as the environment says, of which each case has `streams`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the number of streams is the caller's choice"
+)]
 fn config(normal: u32, streams: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     let all = set.and_then(|cases| cases.parse().ok()).unwrap_or(normal);

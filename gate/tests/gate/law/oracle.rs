@@ -152,7 +152,7 @@ impl Scanner {
                 let view = View::new(text.raw, *normalise);
                 let there = texts.iter().any(|required| view.text.contains(required));
                 let end = text.raw.len();
-                return if there { Vec::new() } else { vec![end..end] };
+                return (!there).then_some(end..end).into_iter().collect();
             }
             Self::Length(limits) => {
                 let end = text.raw.len();
