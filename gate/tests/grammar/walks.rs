@@ -19,7 +19,7 @@ const SCHEMAS: [Schema; 8] = [
             value["name"]
                 .as_str()
                 .is_some_and(|name| name.chars().count() <= 6)
-                && value["age"].as_u64().is_some_and(|age| age <= 150)
+                && whole(&value["age"]).is_some_and(|age| (0.0..=150.0).contains(&age))
                 && len(value) == 2
         },
     ),
@@ -74,7 +74,7 @@ const SCHEMAS: [Schema; 8] = [
         |value| match value["kind"].as_str() {
             Some("a") => len(value) == 1,
             Some("b") if len(value) == 2 => {
-                value["n"].as_i64().is_some_and(|n| (-5..5).contains(&n))
+                whole(&value["n"]).is_some_and(|n| (-5.0..5.0).contains(&n))
             }
             Some("b") => len(value) == 1,
             _ => false,
@@ -95,6 +95,11 @@ const SCHEMAS: [Schema; 8] = [
 
 fn len(value: &Value) -> usize {
     value.as_object().map_or(0, serde_json::Map::len)
+}
+
+/// A whole number; `-0` is one, and to the reader of JSON a float.
+fn whole(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.fract() == 0.0)
 }
 
 fn is_tree(value: &Value) -> bool {
