@@ -60,7 +60,7 @@ fn check_law(retries: u32, sampling: &SamplingParams) {
     for scope in SCOPES {
         let counts = counts(scope, retries, sampling, Fault::None);
         let fit = Fit::of(&counts, &shares(scope, retries, sampling));
-        assert!(fit.cells > 5, "{fit:?}");
+        assert!(fit.cells >= 5, "{fit:?}");
         assert!(!fit.rejects(), "{scope}, {retries} retries: {fit:?}");
     }
 }
