@@ -1,6 +1,6 @@
 //! What the model has written and the gate has not released.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use portcullis_types::{Sample, TokenId};
 
@@ -12,7 +12,7 @@ pub(crate) struct Tail {
     text: String,
     /// Where `text` begins in the completion, in bytes.
     start: usize,
-    tokens: Vec<Token>,
+    tokens: VecDeque<Token>,
     /// What was counted before it.
     counts: Counts,
 }
@@ -43,7 +43,7 @@ impl Tail {
         }
         self.text.push_str(text);
         let end = self.end();
-        self.tokens.push(Token {
+        self.tokens.push_back(Token {
             sample,
             end,
             counts,

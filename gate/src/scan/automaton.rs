@@ -32,6 +32,8 @@ pub(crate) struct Lane {
     starts: Vec<StateID>,
     /// What is ahead of each state, by its index.
     outlooks: Vec<Outlook>,
+    /// For each byte, whether a match may begin with it.
+    begins: Box<[bool; 256]>,
     holds: bool,
     max_span: Option<usize>,
 }
@@ -60,11 +62,13 @@ impl Lane {
         let dfa = build_dfa(hirs)?;
         let starts = start_states(&dfa)?;
         let outlooks = outlooks(&dfa, &starts, &patterns);
+        let begins = begins(&dfa, &starts, &outlooks);
         Ok(Self {
             dfa,
             patterns,
             starts,
             outlooks,
+            begins,
             holds,
             max_span,
         })
@@ -95,6 +99,15 @@ impl Lane {
         self.dfa.memory_usage() + self.outlooks.len() * size_of::<Outlook>()
     }
 
+    pub(super) fn max_span(&self) -> Option<usize> {
+        self.max_span
+    }
+
+    /// Whether a match may begin with `byte`.
+    pub(super) fn begins_with(&self, byte: u8) -> bool {
+        self.begins[usize::from(byte)]
+    }
+
     /// The state before the first byte of a match that follows `previous`.
     pub(super) fn start(&self, previous: Option<u8>) -> StateID {
         self.starts[previous.map_or(AT_START, usize::from)]
@@ -104,38 +117,30 @@ impl Lane {
         self.dfa.next_state(state, byte)
     }
 
-    pub(super) fn next_at_end(&self, state: StateID) -> StateID {
-        self.dfa.next_eoi_state(state)
+    /// What is ahead of `state`.
+    pub(super) fn outlook(&self, state: StateID) -> Outlook {
+        self.outlooks[index(&self.dfa, state)]
     }
 
     /// The patterns that have matched before the byte that led to `state`.
     pub(super) fn matches(&self, state: StateID) -> impl Iterator<Item = &Pattern> {
-        let matched = self.dfa.is_special_state(state) && self.dfa.is_match_state(state);
-        let count = if matched {
-            self.dfa.match_len(state)
-        } else {
-            0
-        };
-        (0..count).map(move |index| &self.patterns[self.dfa.match_pattern(state, index)])
+        let patterns = 0..match_len(&self.dfa, state);
+        patterns.map(move |index| &self.patterns[self.dfa.match_pattern(state, index)])
+    }
+
+    /// The patterns that have matched if the text ends in `state`.
+    pub(super) fn matches_at_end(&self, state: StateID) -> impl Iterator<Item = &Pattern> {
+        self.matches(self.dfa.next_eoi_state(state))
     }
 
     /// Whether a match may still come of a thread that is in `state` and has read `len` bytes.
     pub(super) fn is_alive(&self, state: StateID, len: usize) -> bool {
-        let outlook = self.outlooks[index(&self.dfa, state)];
+        let outlook = self.outlook(state);
         match self.max_span {
             // At its full length, only a match that is about to be reported counts.
-            Some(max) if len >= max => len == max && outlook.ripe,
-            _ => outlook.fruitful,
+            Some(max) if len >= max => len == max && outlook.is_ripe(),
+            _ => outlook.is_fruitful(),
         }
-    }
-
-    /// Whether nothing can come of `state` but matches that are certain already.
-    pub(super) fn is_spent(&self, state: StateID) -> bool {
-        self.outlooks[index(&self.dfa, state)].spent
-    }
-
-    pub(super) fn gave_up(&self, state: StateID) -> bool {
-        self.dfa.is_special_state(state) && self.dfa.is_quit_state(state)
     }
 }
 
@@ -181,15 +186,47 @@ fn start_states(dfa: &Dfa) -> Result<Vec<StateID>, BuildError> {
 }
 
 /// What is ahead of a state. The automaton itself only knows a dead state; a state that is as good
-/// as dead would hold text back for nothing.
+/// as dead would hold text back for nothing. A set of flags, for the scan asks at every byte.
 #[derive(Clone, Copy, Debug, Default)]
-struct Outlook {
+pub(super) struct Outlook(u8);
+
+impl Outlook {
+    const FRUITFUL: u8 = 1;
+    const RIPE: u8 = 1 << 1;
+    const SPENT: u8 = 1 << 2;
+    const MATCH: u8 = 1 << 3;
+    const MATCH_AT_END: u8 = 1 << 4;
+    const GAVE_UP: u8 = 1 << 5;
+
     /// At least one step leads to a match, sooner or later.
-    fruitful: bool,
+    pub(super) fn is_fruitful(self) -> bool {
+        self.0 & Self::FRUITFUL != 0
+    }
+
     /// The next step may: what was read up to here is a match, perhaps depending on what follows.
-    ripe: bool,
-    /// What was read is a match whatever follows, and nothing longer can be.
-    spent: bool,
+    fn is_ripe(self) -> bool {
+        self.0 & Self::RIPE != 0
+    }
+
+    /// Nothing can come of the state but matches that are certain already: what was read is a
+    /// match whatever follows, and nothing longer can be.
+    pub(super) fn is_spent(self) -> bool {
+        self.0 & Self::SPENT != 0
+    }
+
+    /// What was read before the last byte is a match.
+    pub(super) fn is_match(self) -> bool {
+        self.0 & Self::MATCH != 0
+    }
+
+    /// What was read is a match if the text ends here.
+    pub(super) fn is_match_at_end(self) -> bool {
+        self.0 & Self::MATCH_AT_END != 0
+    }
+
+    pub(super) fn gave_up(self) -> bool {
+        self.0 & Self::GAVE_UP != 0
+    }
 }
 
 fn outlooks(dfa: &Dfa, starts: &[StateID], patterns: &[Pattern]) -> Vec<Outlook> {
@@ -197,21 +234,51 @@ fn outlooks(dfa: &Dfa, starts: &[StateID], patterns: &[Pattern]) -> Vec<Outlook>
     let fruitful = fruitful_states(dfa, &states, &before);
     let mut outlooks = vec![Outlook::default(); before.len()];
     for state in states {
-        let at = index(dfa, state);
         let next = successors(dfa, state);
         let certain = |state: &StateID| {
             let mut matched = (0..match_len(dfa, *state)).map(|i| dfa.match_pattern(*state, i));
             matched.all(|pattern| !patterns[pattern].looks_ahead)
         };
-        outlooks[at] = Outlook {
-            fruitful: fruitful[at],
-            ripe: next.iter().any(|next| dfa.is_match_state(*next)),
-            spent: next
-                .iter()
-                .all(|next| !fruitful[index(dfa, *next)] && certain(next)),
-        };
+        let is_spent = next
+            .iter()
+            .all(|next| !fruitful[index(dfa, *next)] && certain(next));
+        let flags = [
+            (Outlook::FRUITFUL, fruitful[index(dfa, state)]),
+            (
+                Outlook::RIPE,
+                next.iter().any(|next| dfa.is_match_state(*next)),
+            ),
+            (Outlook::SPENT, is_spent),
+            (Outlook::MATCH, dfa.is_match_state(state)),
+            (
+                Outlook::MATCH_AT_END,
+                dfa.is_match_state(dfa.next_eoi_state(state)),
+            ),
+            (Outlook::GAVE_UP, dfa.is_quit_state(state)),
+        ];
+        let set = flags.into_iter().filter(|(_, holds)| *holds);
+        outlooks[index(dfa, state)] = Outlook(set.fold(0, |set, (flag, _)| set | flag));
     }
     outlooks
+}
+
+/// Matches are whole characters, so none begins inside one.
+fn begins(dfa: &Dfa, starts: &[StateID], outlooks: &[Outlook]) -> Box<[bool; 256]> {
+    let mut starts = starts.to_vec();
+    starts.sort_unstable();
+    starts.dedup();
+    let mut begins = Box::new([false; 256]);
+    for byte in (0..=u8::MAX).filter(|byte| !is_continuation(*byte)) {
+        let next = starts.iter().map(|start| dfa.next_state(*start, byte));
+        let mut outlooks = next.map(|state| outlooks[index(dfa, state)]);
+        begins[usize::from(byte)] =
+            outlooks.any(|outlook| outlook.is_fruitful() || outlook.gave_up());
+    }
+    begins
+}
+
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
 }
 
 fn match_len(dfa: &Dfa, state: StateID) -> usize {

@@ -4,15 +4,19 @@
 //! it began, and the state of an anchored automaton that has read everything since. A character
 //! advances all threads and starts one; threads from which no match can be reached any more go.
 //! What remains says what may be released: nothing from the first thread on, for it could yet
-//! become a match. No text is read twice.
+//! become a match. No text is read twice, but after a roll-back.
 
 mod automaton;
+mod base;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 use std::ops::Range;
 
-use regex_automata::util::primitives::StateID;
-
 pub(crate) use automaton::{BuildError, Lane, Pattern};
+pub(crate) use base::Base;
+use threads::Threads;
 
 use crate::{json::JsonReader, judge::Judge, ruleset::Normalise, view::Folder};
 
@@ -58,18 +62,33 @@ pub(crate) struct Scan {
 #[derive(Clone, Debug)]
 struct ViewScan {
     folder: Folder,
+    /// Where the view stands, before the piece.
+    position: Position,
+    /// For each lane.
+    threads: Vec<Threads>,
+    /// What the threads of lanes with checks have read; `None` where no lane has one.
+    recent: Option<Recent>,
+    /// Scratch: the last piece that was read.
+    piece: Piece,
+}
+
+/// A place of a view.
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
     /// Bytes of the view so far.
     len: usize,
-    /// The last byte of the view.
+    /// The last of them.
     last: Option<u8>,
     /// Where the character that it came from ends in the completion.
     last_end: usize,
-    /// For each lane, oldest first.
-    threads: Vec<Vec<Thread>>,
-    /// What the threads of lanes with checks have read; `None` where no lane has one.
-    recent: Option<Recent>,
-    /// Scratch: what the last character folded to.
-    folded: String,
+}
+
+/// A piece of a view.
+#[derive(Clone, Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// For each byte, the character in the completion that it came from.
+    origins: Vec<Range<usize>>,
 }
 
 /// The last bytes of a view.
@@ -80,14 +99,8 @@ struct Recent {
     start: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Thread {
-    /// First byte in the completion.
-    start: usize,
-    /// First byte in the view.
-    view_start: usize,
-    state: StateID,
-}
+/// Bytes of [`Recent`] that nobody needs before they are dropped.
+const RECENT_BYTES_SLACK: usize = 256;
 
 impl Scan {
     pub(crate) fn new(matcher: &Matcher, is_json: bool) -> Self {
@@ -105,10 +118,12 @@ impl Scan {
         text: &str,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
-        let json = self.json;
+        let known = found.len();
         for (view, matcher) in self.views.iter_mut().zip(&matcher.views) {
-            view.advance(matcher, start, text, json, found)?;
+            view.advance(matcher, start, text, self.json, found)?;
         }
+        // Lanes were read one after the other: as if it had been byte by byte.
+        found[known..].sort_unstable_by_key(|found| (found.end, found.rule, found.start));
         if let Some(json) = &mut self.json {
             let characters = text.char_indices();
             characters.for_each(|(offset, character)| {
@@ -148,17 +163,16 @@ impl Scan {
         let views = self.views.iter_mut();
         views
             .flat_map(|view| &mut view.threads)
-            .for_each(Vec::clear);
+            .for_each(Threads::clear);
     }
 
     /// `clone_from` that keeps allocations.
     pub(crate) fn copy_from(&mut self, other: &Scan) {
         self.json = other.json;
         for (view, other) in self.views.iter_mut().zip(&other.views) {
-            (view.folder, view.len) = (other.folder, other.len);
-            (view.last, view.last_end) = (other.last, other.last_end);
+            (view.folder, view.position) = (other.folder, other.position);
             for (threads, other) in view.threads.iter_mut().zip(&other.threads) {
-                threads.clone_from(other);
+                threads.copy_from(other);
             }
             view.recent.clone_from(&other.recent);
         }
@@ -170,12 +184,10 @@ impl ViewScan {
         let has_checks = matcher.lanes.iter().any(Lane::has_checks);
         Self {
             folder: Folder::new(matcher.normalise),
-            len: 0,
-            last: None,
-            last_end: 0,
-            threads: vec![Vec::new(); matcher.lanes.len()],
+            position: Position::default(),
+            threads: vec![Threads::default(); matcher.lanes.len()],
             recent: has_checks.then(Recent::default),
-            folded: String::new(),
+            piece: Piece::default(),
         }
     }
 
@@ -184,40 +196,41 @@ impl ViewScan {
         matcher: &ViewMatcher,
         start: usize,
         text: &str,
-        mut json: Option<JsonReader>,
+        json: Option<JsonReader>,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
-        for (offset, character) in text.char_indices() {
-            let at = start + offset;
-            match &mut json {
-                None => self.push(matcher, character, at..at + character.len_utf8(), found)?,
-                Some(json) => {
-                    for (meant, origin) in json.push(character, at).into_iter().flatten() {
-                        self.push(matcher, meant, origin, found)?;
-                    }
-                }
-            }
+        self.piece.clear();
+        match json {
+            None => self.fold(start, text),
+            Some(json) => self.fold_json(start, text, json),
         }
+        if let Some(recent) = &mut self.recent {
+            recent.bytes.extend_from_slice(&self.piece.bytes);
+        }
+        for (threads, lane) in self.threads.iter_mut().zip(&matcher.lanes) {
+            let (piece, recent) = (&self.piece, self.recent.as_ref());
+            threads.read(lane, self.position, piece, recent, found)?;
+        }
+        self.position = self.position.after(&self.piece);
         self.forget_read(matcher);
         Ok(())
     }
 
-    /// Reads one character, which `origin` stands for in the completion.
-    fn push(
-        &mut self,
-        matcher: &ViewMatcher,
-        character: char,
-        origin: Range<usize>,
-        found: &mut Vec<Match>,
-    ) -> Result<(), GaveUp> {
-        let mut folded = std::mem::take(&mut self.folded);
-        folded.clear();
-        self.folder.push(character, &mut folded);
-        for byte in folded.bytes() {
-            self.step(matcher, byte, origin.clone(), found)?;
+    fn fold(&mut self, start: usize, text: &str) {
+        for (offset, character) in text.char_indices() {
+            let at = start + offset;
+            let origin = at..at + character.len_utf8();
+            self.piece.push(&mut self.folder, character, &origin);
         }
-        self.folded = folded;
-        Ok(())
+    }
+
+    fn fold_json(&mut self, start: usize, text: &str, mut json: JsonReader) {
+        for (offset, character) in text.char_indices() {
+            let meaning = json.push(character, start + offset);
+            for (meant, origin) in meaning.into_iter().flatten() {
+                self.piece.push(&mut self.folder, meant, &origin);
+            }
+        }
     }
 
     /// Drops what no thread of a lane with checks has read.
@@ -228,107 +241,28 @@ impl ViewScan {
         let lanes = self.threads.iter().zip(&matcher.lanes);
         let oldest = lanes
             .filter(|(_, lane)| lane.has_checks())
-            .filter_map(|(threads, _)| threads.first())
-            .map(|thread| thread.view_start)
+            .filter_map(|(threads, _)| threads.oldest_in_view())
             .min();
-        recent.keep_from(oldest.unwrap_or(self.len));
-    }
-
-    /// Reads one byte of the view, which came from the character at `origin`.
-    fn step(
-        &mut self,
-        matcher: &ViewMatcher,
-        byte: u8,
-        origin: Range<usize>,
-        found: &mut Vec<Match>,
-    ) -> Result<(), GaveUp> {
-        let recent = self.recent.as_ref();
-        for (threads, lane) in self.threads.iter_mut().zip(&matcher.lanes) {
-            let matched = |thread: &Thread, pattern: &Pattern| Match {
-                rule: pattern.rule,
-                start: thread.start,
-                end: self.last_end,
-                known_at: if pattern.looks_ahead {
-                    origin.end
-                } else {
-                    self.last_end
-                },
-            };
-            let mut gave_up = false;
-            threads.retain_mut(|thread| {
-                thread.state = lane.next(thread.state, byte);
-                let patterns = lane.matches(thread.state);
-                let counting = patterns.filter(|pattern| counts(pattern, thread, recent));
-                found.extend(counting.map(|pattern| matched(thread, pattern)));
-                gave_up |= lane.gave_up(thread.state);
-                lane.is_alive(thread.state, self.len + 1 - thread.view_start)
-            });
-            // Matches are whole characters, so none begins inside one.
-            if !is_continuation(byte) {
-                let state = lane.next(lane.start(self.last), byte);
-                gave_up |= lane.gave_up(state);
-                if lane.is_alive(state, 1) {
-                    threads.push(Thread {
-                        start: origin.start,
-                        view_start: self.len,
-                        state,
-                    });
-                }
-            }
-            if gave_up {
-                return Err(GaveUp);
-            }
-        }
-        self.len += 1;
-        if let Some(recent) = &mut self.recent {
-            recent.bytes.push(byte);
-        }
-        self.last = Some(byte);
-        self.last_end = origin.end;
-        Ok(())
+        recent.keep_from(oldest.unwrap_or(self.position.len));
     }
 
     fn settle(&mut self, matcher: &ViewMatcher, found: &mut Vec<Match>) {
-        self.match_at_end(matcher, found, |pattern| {
-            (!pattern.looks_ahead).then_some(self.last_end)
-        });
+        self.match_at_end(matcher, None, found);
         for (threads, lane) in self.threads.iter_mut().zip(&matcher.lanes) {
-            threads.retain(|thread| !lane.is_spent(thread.state));
+            threads.drop_spent(lane, self.position);
         }
     }
 
     fn finish(&mut self, matcher: &ViewMatcher, end: usize, found: &mut Vec<Match>) {
-        self.match_at_end(matcher, found, |pattern| {
-            Some(if pattern.looks_ahead {
-                end + 1
-            } else {
-                self.last_end
-            })
-        });
-        self.threads.iter_mut().for_each(Vec::clear);
+        self.match_at_end(matcher, Some(end), found);
+        self.threads.iter_mut().for_each(Threads::clear);
     }
 
-    /// Reports the matches that there would be if the text ended here, known when `known_at` says.
-    fn match_at_end(
-        &self,
-        matcher: &ViewMatcher,
-        found: &mut Vec<Match>,
-        known_at: impl Fn(&Pattern) -> Option<usize>,
-    ) {
+    /// Reports the matches that there are, and with the end of the completion those that there are
+    /// if nothing follows.
+    fn match_at_end(&self, matcher: &ViewMatcher, end: Option<usize>, found: &mut Vec<Match>) {
         for (threads, lane) in self.threads.iter().zip(&matcher.lanes) {
-            for thread in threads {
-                let patterns = lane.matches(lane.next_at_end(thread.state));
-                let counting =
-                    patterns.filter(|pattern| counts(pattern, thread, self.recent.as_ref()));
-                found.extend(counting.filter_map(|pattern| {
-                    Some(Match {
-                        rule: pattern.rule,
-                        start: thread.start,
-                        end: self.last_end,
-                        known_at: known_at(pattern)?,
-                    })
-                }));
-            }
+            threads.match_at_end(lane, self.position, end, self.recent.as_ref(), found);
         }
     }
 
@@ -336,28 +270,54 @@ impl ViewScan {
         let lanes = self.threads.iter().zip(&matcher.lanes);
         lanes
             .filter(|(_, lane)| lane.holds())
-            .filter_map(|(threads, _)| threads.first().map(|oldest| oldest.start))
+            .filter_map(|(threads, _)| threads.oldest())
             .min()
     }
 }
 
-impl Recent {
-    fn keep_from(&mut self, view_start: usize) {
-        self.bytes.drain(..view_start - self.start);
-        self.start = view_start;
-    }
-}
-
-/// Whether what `thread` has read satisfies the pattern's check.
-fn counts(pattern: &Pattern, thread: &Thread, recent: Option<&Recent>) -> bool {
-    match (pattern.check, recent) {
-        (Some(check), Some(recent)) => {
-            check.holds(&recent.bytes[thread.view_start - recent.start..])
+impl Position {
+    /// Right before byte `index` of the piece that begins here.
+    fn before(self, index: usize, piece: &Piece) -> Self {
+        match index.checked_sub(1) {
+            None => self,
+            Some(last) => Self {
+                len: self.len + index,
+                last: Some(piece.bytes[last]),
+                last_end: piece.origins[last].end,
+            },
         }
-        _ => true,
+    }
+
+    /// After the piece that begins here.
+    fn after(self, piece: &Piece) -> Self {
+        self.before(piece.bytes.len(), piece)
     }
 }
 
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
+impl Piece {
+    /// Adds what the character at `origin` folds to.
+    fn push(&mut self, folder: &mut Folder, character: char, origin: &Range<usize>) {
+        folder.push(character, &mut self.bytes);
+        self.origins.resize(self.bytes.len(), origin.clone());
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.origins.clear();
+    }
+}
+
+impl Recent {
+    /// The bytes of the view in `range`, of which none is dropped.
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range.start - self.start..range.end - self.start]
+    }
+
+    fn keep_from(&mut self, view_start: usize) {
+        let unneeded = view_start - self.start;
+        if unneeded == self.bytes.len() || unneeded > RECENT_BYTES_SLACK {
+            self.bytes.drain(..unneeded);
+            self.start = view_start;
+        }
+    }
 }

@@ -222,8 +222,8 @@ impl GateState {
         self.flagged.retain(|finding| finding.start < stop.start);
         self.deferred.clear();
         self.redactor.roll_back(self.tail.start());
-        for set in &mut self.sets {
-            set.end_before(stop.start, self.tail.start());
+        for (state, set) in self.sets.iter_mut().zip(self.gate.sets()) {
+            state.end_before(set, stop.start, self.tail.start());
         }
         match self.evaluate_tail() {
             Ok(()) => Verdict::Stopped(self.release(Some(End::Natural))),
@@ -285,8 +285,10 @@ impl GateState {
             self.deferred.retain(|hit| hit.found.rule == rule);
         }
         // Where it became certain, and not where it was found: however the text was cut into
-        // tokens, the same match comes first.
-        self.deferred.sort_by_key(|hit| hit.found.known_at);
+        // tokens, the same match comes first; of several at one place, the first in the file.
+        self.deferred.sort_unstable_by_key(|hit| {
+            (hit.found.known_at, hit.set, hit.found.rule, hit.found.start)
+        });
     }
 
     /// A completion that is over and no whole text of its grammar: nothing of it is wrong, but
@@ -307,6 +309,9 @@ impl GateState {
     /// Acts on what was found, earliest first. What lies behind a stop string waits: the
     /// completion may end before it.
     fn act(&mut self) -> Result<(), Stop> {
+        if self.deferred.is_empty() {
+            return Ok(());
+        }
         let stop = self.stop.found();
         let waits = |hit: &Hit| {
             stop.as_ref()

@@ -80,8 +80,8 @@ impl GateState {
         let released = self.tail.start();
         self.report.attempts += 1;
         self.sets[hit.set].count_attempt(hit.found.start.max(released));
-        for state in &mut self.sets {
-            state.roll_back(released);
+        for (state, set) in self.sets.iter_mut().zip(self.gate.sets()) {
+            state.roll_back(set, released);
         }
         self.redactor.roll_back(released);
         Verdict::Resample {

@@ -4,7 +4,7 @@ use super::history::TokenEvent;
 use crate::{
     BoundSet, End, Scope,
     judge::Memory,
-    scan::{GaveUp, Match, Matcher, Scan},
+    scan::{Base, GaveUp, Match, Matcher, Scan},
 };
 
 /// What one rule set knows of one sequence.
@@ -12,8 +12,8 @@ use crate::{
 pub(super) struct SetState {
     /// Has read all text.
     head: Scan,
-    /// Has read what is released: where a roll-back goes on from.
-    base: Scan,
+    /// What is released: where a roll-back goes on from.
+    base: Base,
     /// Matches that wait for a checkpoint.
     found: Vec<Match>,
     /// Tokens since the last checkpoint.
@@ -53,7 +53,7 @@ impl SetState {
         let matcher = set.set().output();
         let scan = Scan::new(matcher, is_json);
         Self {
-            base: scan.clone(),
+            base: Base::new(scan.clone()),
             head: scan,
             found: Vec::new(),
             unchecked_tokens: 0,
@@ -198,6 +198,7 @@ impl SetState {
     /// Lets everything before `end` pass; `for_good`: and all that follows.
     pub(super) fn give_up(&mut self, end: usize, for_good: bool) {
         self.head.forget_threads();
+        self.base.note_forgotten();
         (self.alive_from, self.open_from) = (None, None);
         self.set_clear_to(end, end);
         self.blind |= for_good;
@@ -211,8 +212,10 @@ impl SetState {
 
     /// The text ends before `byte` after all, and is read once more from `released` on: what was
     /// acted on stays so.
-    pub(super) fn end_before(&mut self, byte: usize, released: usize) {
-        self.head.copy_from(&self.base);
+    pub(super) fn end_before(&mut self, set: &BoundSet, byte: usize, released: usize) {
+        // It cannot give up where the head did not.
+        let restored = self.base.restore(set.set().output(), &mut self.head);
+        self.blind |= restored.is_err();
         for memory in &mut self.memories {
             memory.end_before(byte);
         }
@@ -223,8 +226,8 @@ impl SetState {
     }
 
     /// All text from byte `released` on is gone.
-    pub(super) fn roll_back(&mut self, released: usize) {
-        self.end_before(released, released);
+    pub(super) fn roll_back(&mut self, set: &BoundSet, released: usize) {
+        self.end_before(set, released, released);
         for rule in &mut self.rules {
             rule.noted_to = rule.noted_to.min(released);
             rule.settled_to = rule.settled_to.min(released);
@@ -233,13 +236,10 @@ impl SetState {
 
     /// `text`, which begins at byte `start`, is released; `all`: and nothing is left.
     pub(super) fn release(&mut self, set: &BoundSet, start: usize, text: &str, all: bool) {
-        if all {
-            self.base.copy_from(&self.head);
-        } else if !self.blind {
-            // What it finds has been acted on; and it cannot give up where the head did not.
-            let (matcher, found) = (set.set().output(), &mut Vec::new());
-            let read = self.base.advance(matcher, start, text, found);
-            self.base.settle(matcher, found);
+        if !self.blind {
+            // It cannot give up where the head did not.
+            let matcher = set.set().output();
+            let read = self.base.release(matcher, &self.head, start, text, all);
             self.blind |= read.is_err();
         }
         if start + text.len() > self.refused_at {

@@ -16,13 +16,17 @@
 //! matters more). Scripts that write vowels as marks are folded coarsely: use `normalise: none`
 //! for them where that matters.
 
-use std::sync::OnceLock;
+mod table;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_security::skeleton;
 
 use crate::ruleset::Normalise;
+use table::FoldTable;
+
+static BASIC: FoldTable = FoldTable::new(Normalise::Basic);
+static STRICT: FoldTable = FoldTable::new(Normalise::Strict);
 
 /// Folds a text as it arrives. Its only memory is whether a run of white space is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,31 +43,31 @@ impl Folder {
         }
     }
 
-    /// Appends what `character` folds to, which may be nothing.
-    pub(crate) fn push(&mut self, character: char, out: &mut String) {
-        if self.normalise == Normalise::None {
-            return out.push(character);
+    /// Appends what `character` folds to, in UTF-8: whole characters, perhaps none.
+    pub(crate) fn push(&mut self, character: char, out: &mut Vec<u8>) {
+        let table = match self.normalise {
+            Normalise::None => {
+                return out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            Normalise::Basic => &BASIC,
+            Normalise::Strict => &STRICT,
+        };
+        match table.get(character) {
+            Some(folded) => self.push_folded(folded, out),
+            None => each_folded(self.normalise, character, |part| {
+                self.push_folded(part.encode_utf8(&mut [0; 4]).as_bytes(), out);
+            }),
         }
-        let start = out.len();
-        fold_cached(self.normalise, character, out);
-        self.collapse_spaces(start, out);
     }
 
-    fn collapse_spaces(&mut self, start: usize, out: &mut String) {
-        if out.len() == start {
-            return;
-        }
-        if !out[start..].contains(' ') {
-            self.after_space = false;
-            return;
-        }
-        let folded = out.split_off(start);
-        for character in folded.chars() {
-            let space = character == ' ';
-            if !(space && self.after_space) {
-                out.push(character);
+    /// Of a run of white space, only the first counts.
+    fn push_folded(&mut self, folded: &[u8], out: &mut Vec<u8>) {
+        for &byte in folded {
+            let is_space = byte == b' ';
+            if !(is_space && self.after_space) {
+                out.push(byte);
             }
-            self.after_space = space;
+            self.after_space = is_space;
         }
     }
 }
@@ -71,61 +75,33 @@ impl Folder {
 /// The fold of a whole text.
 pub(crate) fn fold(normalise: Normalise, text: &str) -> String {
     let mut folder = Folder::new(normalise);
-    let mut out = String::with_capacity(text.len());
+    let mut out = Vec::with_capacity(text.len());
     for character in text.chars() {
         folder.push(character, &mut out);
     }
-    out
+    String::from_utf8(out).expect("characters fold to whole characters")
 }
 
-/// Most text is ASCII, whose folds are kept.
-fn fold_cached(normalise: Normalise, character: char, out: &mut String) {
-    static BASIC: OnceLock<Vec<String>> = OnceLock::new();
-    static STRICT: OnceLock<Vec<String>> = OnceLock::new();
-    if !character.is_ascii() {
-        return fold_character(normalise, character, out);
-    }
-    let table = if normalise == Normalise::Strict {
-        &STRICT
-    } else {
-        &BASIC
-    };
-    let folds = table.get_or_init(|| ascii_folds(normalise));
-    out.push_str(&folds[character as usize]);
-}
-
-fn ascii_folds(normalise: Normalise) -> Vec<String> {
-    let fold_one = |byte: u8| {
-        let mut out = String::new();
-        fold_character(normalise, char::from(byte), &mut out);
-        out
-    };
-    (0..128).map(fold_one).collect()
-}
-
-fn fold_character(normalise: Normalise, character: char, out: &mut String) {
+/// What `character` folds to, white space not collapsed.
+fn each_folded(normalise: Normalise, character: char, mut take: impl FnMut(char)) {
     if normalise != Normalise::Strict {
-        return fold_basic(character, out);
+        return fold_basic(character).for_each(take);
     }
-    let mut basic = String::new();
-    fold_basic(character, &mut basic);
-    for folded in basic.chars() {
+    for folded in fold_basic(character) {
         // Skeletons are not folded themselves: that of `0` is `O`.
         for look_alike in skeleton(folded.encode_utf8(&mut [0; 4])) {
-            fold_basic(look_alike, out);
+            fold_basic(look_alike).for_each(&mut take);
         }
     }
 }
 
-fn fold_basic(character: char, out: &mut String) {
-    for decomposed in decompose(character) {
-        // Lower, upper, lower: a full case fold with what std has (ẞ, ß and SS all end as ss).
-        let lowered = decomposed.to_lowercase();
-        let folded = lowered
-            .flat_map(char::to_uppercase)
-            .flat_map(char::to_lowercase);
-        out.extend(folded.flat_map(decompose));
-    }
+fn fold_basic(character: char) -> impl Iterator<Item = char> {
+    // Lower, upper, lower: a full case fold with what std has (ẞ, ß and SS all end as ss).
+    let lowered = decompose(character).flat_map(char::to_lowercase);
+    let folded = lowered
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase);
+    folded.flat_map(decompose)
 }
 
 /// NFKD of one character without what does not count, and in its plainest form.
@@ -247,10 +223,10 @@ mod tests {
                 let text = format!("a{character}\u{0301} {character} b");
                 let whole = fold(normalise, &text);
                 let mut folder = Folder::new(normalise);
-                let mut pieces = String::new();
+                let mut pieces = Vec::new();
                 text.chars()
                     .for_each(|piece| folder.push(piece, &mut pieces));
-                assert_eq!(whole, pieces);
+                assert_eq!(whole.as_bytes(), pieces);
                 assert!(!whole.contains("  "), "{character:?}");
             }
         }
