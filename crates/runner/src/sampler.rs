@@ -19,7 +19,8 @@ struct Candidate {
 
 /// Draws one token from `logits` `[vocab]`.
 ///
-/// Order: bias, penalties, allowed tokens, bans, temperature, min-p, top-k, top-p, weights of the mask, draw.
+/// Order: bias, penalties, allowed tokens, bans, temperature, min-p, top-k, top-p, weights of the
+/// mask, draw.
 /// Where the weights leave nothing of what truncation kept, tokens of which they leave nothing are
 /// banned instead; and where that leaves nothing at all, the weights are passed over: what was
 /// refused is drawn again, and the gate comes to an end with it.
@@ -114,7 +115,7 @@ impl SumOverMax {
     }
 }
 
-/// Logits after bias and penalties, of the allowed tokens that are not banned.
+/// Logits after bias and penalties, of the tokens that may be drawn.
 fn adjust(logits: &[f32], draw: &Draw) -> Vec<f32> {
     let mut adjusted = logits.to_vec();
     for &(token, bias) in &draw.params.logit_bias {

@@ -125,8 +125,8 @@ pub struct Sample {
     pub token: TokenId,
     /// Its log-probability under the model: temperature 1, no penalty, no bias, no truncation.
     pub logprob: f32,
-    /// Its log-probability under the distribution that the sampler draws from, constraints included and
-    /// before the weights of a [`TokenMask`]; for greedy draws, that of temperature 1, without
+    /// Its log-probability under the distribution that the sampler draws from: only what a
+    /// [`TokenMask`] allows, before its weights; for greedy draws, that of temperature 1, without
     /// truncation. Where the weights left nothing of what truncation kept, under the distribution
     /// that took its place.
     pub drawn_logprob: f32,
