@@ -100,7 +100,9 @@ fn place(span: &Span) -> Place {
 }
 
 fn place_after(valid: &[u8]) -> Place {
+    // Lines end as those of YAML do.
     let text = String::from_utf8_lossy(valid);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let last = text.rsplit('\n').next().unwrap_or_default();
     Place {
         line: text.matches('\n').count() + 1,

@@ -13,6 +13,7 @@ mod injection;
 mod json;
 mod law;
 mod packs;
+mod peers;
 mod pii;
 mod proof;
 mod stop;

@@ -17,7 +17,7 @@ fn config(normal: u32, streams: u32) -> ProptestConfig {
     let all = set.and_then(|cases| cases.parse().ok()).unwrap_or(normal);
     ProptestConfig {
         cases: all.div_ceil(streams).max(1),
-        max_shrink_iters: 20_000,
+        max_shrink_time: 20_000,
         ..ProptestConfig::default()
     }
 }

@@ -16,6 +16,8 @@ mod life;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod probes;
 #[cfg(test)]
 mod signatures;
