@@ -1,8 +1,11 @@
 //! Replaces what was matched, once per stretch of overlapping matches.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use crate::json::{self, JsonReader, Place};
+
+/// Stretches that are remembered. What is forgotten counts as not replaced: closed, not open.
+const PAST_MAX: usize = 64;
 
 /// A match that is to be replaced.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +27,8 @@ pub(crate) struct Redactor {
     covered: Range<usize>,
     /// What it is replaced with.
     covered_with: Arc<str>,
-    /// Where the replaced text that ends with `covered` without a gap begins.
-    covered_from: usize,
+    /// The stretches before it, as many as a match could still reach back into.
+    past: VecDeque<Range<usize>>,
     /// Set where the completion is JSON and must stay it.
     json: Option<JsonRedaction>,
 }
@@ -36,7 +39,7 @@ impl Redactor {
             spans: Vec::new(),
             covered: 0..0,
             covered_with: Arc::from(""),
-            covered_from: 0,
+            past: VecDeque::new(),
             json: None,
         }
     }
@@ -48,9 +51,17 @@ impl Redactor {
         }
     }
 
-    /// Whether the released text from `start` to `released` was replaced.
-    pub(crate) fn covers(&self, start: usize, released: usize) -> bool {
-        self.covered_from <= start && released <= self.covered.end
+    /// Whether all released text from `start` to `end` was replaced.
+    pub(crate) fn covers(&self, start: usize, end: usize) -> bool {
+        let mut at = start;
+        while at < end {
+            let mut stretches = self.past.iter().chain([&self.covered]);
+            match stretches.find(|stretch| stretch.contains(&at)) {
+                Some(stretch) => at = stretch.end,
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Whether part of `bytes` is to be replaced.
@@ -141,8 +152,9 @@ impl Redactor {
             if span.start < self.covered.end {
                 self.covered.end = self.covered.end.max(span.end);
             } else {
-                if span.start != self.covered.end {
-                    self.covered_from = span.start;
+                self.past.push_back(self.covered.clone());
+                if self.past.len() > PAST_MAX {
+                    self.past.pop_front();
                 }
                 self.covered = span.start..span.end;
                 self.covered_with = span.with;

@@ -395,7 +395,7 @@ impl GateState {
     /// Whether part of the match is released as it was written.
     fn reaches_back(&self, hit: Hit) -> bool {
         let (start, released) = (hit.found.start, self.tail.start());
-        start < released && !self.redactor.covers(start, released)
+        start < released && !self.redactor.covers(start, released.min(hit.found.end))
     }
 
     /// Why set `index` may not roll back here any more; `None` while it may.

@@ -336,6 +336,7 @@ fn is_phone(way: usize, number: &str) -> bool {
 }
 
 fn begins_with_date(number: &str) -> bool {
+    let number = number.strip_prefix('(').unwrap_or(number);
     let day = |text: &str| text.parse().is_ok_and(|day| (1..=31).contains(&day));
     let year = |text: &str| text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
     ['.', '/', '-'].iter().any(|dash| {
