@@ -214,3 +214,16 @@ fn rules_on_the_whole_do_not_keep_it_from_ending() {
         ("at risk.", 2)
     );
 }
+
+/// What was replaced and is out, with an invisible character behind it, is no reason to refuse when
+/// the text is read again.
+#[test]
+fn what_was_replaced_stays_replaced_when_it_is_read_again() {
+    let gate = enforce(&["phrases: [\"b\"], whole_word: true, action: redact, with: \"#\""]);
+    let pieces = ["b\u{200b}", " b", "aa"];
+    let out = streamed(&gate, &pieces, &["b"], 0);
+    assert_eq!(
+        (out.text.as_str(), out.stopped, out.refused),
+        ("#\u{200b} ", true, false)
+    );
+}
