@@ -215,14 +215,14 @@ impl Threads {
 
     /// Lets threads go that have nothing to say but what was reported at the end of the text.
     pub(super) fn drop_spent(&mut self, lane: &Lane, at: Position) {
-        let mut any_alive = false;
+        let mut any_spent = false;
         for group in &mut self.groups {
-            group.is_alive &= !lane.outlook(group.state).is_spent();
-            any_alive |= group.is_alive;
+            let is_spent = group.is_alive && lane.outlook(group.state).is_spent();
+            group.is_alive &= !is_spent;
+            any_spent |= is_spent;
         }
-        match any_alive {
-            true => self.drop_gone(lane, at.len),
-            false => self.clear(),
+        if any_spent {
+            self.drop_gone(lane, at.len);
         }
     }
 
