@@ -34,6 +34,15 @@ gate-proof CASES="1000000":
 grammar-memory GRAMMARS="10000":
     PORTCULLIS_GRAMMARS={{GRAMMARS}} cargo test --release -p portcullis-gate --test grammar_memory -- --nocapture
 
+# Fuzzes the gate, each target for so many seconds (needs a C++ compiler).
+fuzz SECONDS="60":
+    for target in gate_stream gate_input ruleset_load; do scripts/fuzz $target {{SECONDS}}; done
+
+# Throughput with 50 enforced rules beside none, in pairs.
+gate-overhead:
+    cargo build --release
+    scripts/gate-overhead
+
 # Measurements to judge a change by: medians, printed in pairs.
 bench:
     cargo bench -p portcullis-benches
