@@ -1,11 +1,14 @@
 //! The element types of cache and activations.
 
-use candle_core::{CpuStorage, DType, Layout, Result, WithDType, bail};
-use half::bf16;
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use half::{bf16, f16};
 
 /// A type that the ops compute with: widened to f32 for the arithmetic, narrowed to be stored.
 pub(crate) trait Element: WithDType + Send + Sync {
     fn widen(self) -> f32;
+
+    /// To the nearest, ties to even.
+    fn narrow(value: f32) -> Self;
 
     /// The elements of a storage of this type.
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
@@ -15,6 +18,11 @@ impl Element for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        value
     }
 
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
@@ -32,12 +40,77 @@ impl Element for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         match storage {
             CpuStorage::BF16(values) => Some(values),
             _ => None,
         }
     }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        match storage {
+            CpuStorage::F16(values) => Some(values),
+            _ => None,
+        }
+    }
+}
+
+/// Evaluates an expression with `T` as the element type of a tensor, whose dtype
+/// [`check_dtype`] has found to be one of ours.
+macro_rules! with_elements {
+    ($tensor:expr, $T:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            candle_core::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            _ => {
+                type $T = f32;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_elements;
+
+/// A tensor of the shape of `x`, made from the elements of `x` and `y`, all in the host's memory.
+pub(crate) fn map2<T: Element>(
+    op: &str,
+    x: &Tensor,
+    y: &Tensor,
+    compute: impl FnOnce(&[T], &[T]) -> Vec<T>,
+) -> Result<Tensor> {
+    let (x_storage, x_layout) = x.storage_and_layout();
+    let (y_storage, y_layout) = y.storage_and_layout();
+    let (Storage::Cpu(x_storage), Storage::Cpu(y_storage)) = (&*x_storage, &*y_storage) else {
+        bail!("{op}: both tensors must be in the host's memory");
+    };
+    let out = compute(
+        elements(op, x_storage, x_layout)?,
+        elements(op, y_storage, y_layout)?,
+    );
+    Tensor::from_vec(out, x.shape(), x.device())
 }
 
 /// The contiguous elements that a layout covers.
@@ -73,7 +146,7 @@ fn contiguous(op: &str, layout: &Layout) -> Result<(usize, usize)> {
 /// Refuses what no op here computes with.
 pub(crate) fn check_dtype(op: &str, what: &str, dtype: DType) -> Result<()> {
     match dtype {
-        DType::F32 | DType::BF16 => Ok(()),
-        other => bail!("{op}: {what} is {other:?}, only f32 and bf16 are supported"),
+        DType::F32 | DType::BF16 | DType::F16 => Ok(()),
+        other => bail!("{op}: {what} is {other:?}, only f32, bf16 and f16 are supported"),
     }
 }

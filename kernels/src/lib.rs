@@ -7,15 +7,21 @@
 //! The paged cache of one layer is two tensors, K and V, each
 //! `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, contiguous, f32 or bf16.
 
+mod add_rms_norm;
 mod batch;
 mod block_copy;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod device;
 mod element;
 mod kv_write;
 mod linear;
 mod paged_attention;
 
+pub use add_rms_norm::{add_rms_norm, rms_norm};
 pub use batch::{BatchError, PagedBatch, SequenceSpan};
 pub use block_copy::block_copy;
+#[cfg(feature = "emulation")]
+pub use device::emulation::{Order, emulate};
 pub use kv_write::kv_write;
 pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};

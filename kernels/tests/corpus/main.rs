@@ -1,0 +1,5 @@
+//! The corpus: every op's device code against its plain loops, on the emulation always and on a
+//! card where the tests are compiled with `cuda`.
+
+mod add_rms_norm;
+mod check;
