@@ -101,16 +101,25 @@ pub(crate) fn map2<T: Element>(
     y: &Tensor,
     compute: impl FnOnce(&[T], &[T]) -> Vec<T>,
 ) -> Result<Tensor> {
+    Tensor::from_vec(with_both(op, x, y, compute)?, x.shape(), x.device())
+}
+
+/// What is computed from the elements of two tensors in the host's memory.
+pub(crate) fn with_both<T: Element, R>(
+    op: &str,
+    x: &Tensor,
+    y: &Tensor,
+    compute: impl FnOnce(&[T], &[T]) -> R,
+) -> Result<R> {
     let (x_storage, x_layout) = x.storage_and_layout();
     let (y_storage, y_layout) = y.storage_and_layout();
     let (Storage::Cpu(x_storage), Storage::Cpu(y_storage)) = (&*x_storage, &*y_storage) else {
         bail!("{op}: both tensors must be in the host's memory");
     };
-    let out = compute(
+    Ok(compute(
         elements(op, x_storage, x_layout)?,
         elements(op, y_storage, y_layout)?,
-    );
-    Tensor::from_vec(out, x.shape(), x.device())
+    ))
 }
 
 /// The contiguous elements that a layout covers.

@@ -3,15 +3,17 @@
 mod attention;
 mod feed_forward;
 mod linear;
+mod norm;
 mod rope;
 
 use std::path::Path;
 
 use attention::Attention;
 use candle_core::{DType, Device, Module, Tensor, bail};
-use candle_nn::{Embedding, RmsNorm};
+use candle_nn::Embedding;
 use feed_forward::FeedForward;
 use linear::Linear;
+use norm::{Norm, Stream};
 use portcullis_kernels::{PagedBatch, SequenceSpan};
 use rope::Rope;
 
@@ -25,7 +27,7 @@ pub struct Decoder {
     device: Device,
     embedding: Embedding,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    norm: Norm,
     output: Linear,
     rope: Rope,
 }
@@ -113,7 +115,7 @@ impl Decoder {
             layers: (0..config.num_layers)
                 .map(layer)
                 .collect::<Result<_, _>>()?,
-            norm: load_norm(weights, "model.norm.weight", config.hidden_size, &config)?,
+            norm: Norm::load(weights, "model.norm.weight", config.hidden_size, &config)?,
             embedding: Embedding::new(embedding, config.hidden_size),
             output: Linear::new(output, None),
             rope: Rope::new(&config, dtype, device)?,
@@ -146,12 +148,12 @@ impl Decoder {
         self.check(batch, paged.num_tokens())?;
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
         let rotation = self.rope.at(&batch.positions)?;
-        let mut hidden = self.embedding.forward(&tokens)?;
+        let mut stream = Stream::new(self.embedding.forward(&tokens)?);
         for (index, layer) in self.layers.iter().enumerate() {
-            hidden = layer.forward(&hidden, &rotation, &paged, cache.layer(index))?;
+            layer.forward(&mut stream, &rotation, &paged, cache.layer(index))?;
         }
         let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
-        let sampled = self.norm.forward(&hidden.index_select(&rows, 0)?)?;
+        let sampled = stream.select(&rows)?.norm(&self.norm)?;
         Ok(self.output.forward(&sampled)?.to_dtype(DType::F32)?)
     }
 
@@ -194,9 +196,9 @@ impl Decoder {
 
 /// One decoder layer: attention and feed-forward, each with a norm before and a residual around.
 struct Layer {
-    attention_norm: RmsNorm,
+    attention_norm: Norm,
     attention: Attention,
-    feed_forward_norm: RmsNorm,
+    feed_forward_norm: Norm,
     feed_forward: FeedForward,
 }
 
@@ -204,12 +206,8 @@ impl Layer {
     fn load(config: &Config, weights: &Weights, index: usize) -> Result<Self, ModelError> {
         let prefix = format!("model.layers.{index}");
         let norm = |name: &str| {
-            load_norm(
-                weights,
-                &format!("{prefix}.{name}.weight"),
-                config.hidden_size,
-                config,
-            )
+            let name = format!("{prefix}.{name}.weight");
+            Norm::load(weights, &name, config.hidden_size, config)
         };
         Ok(Self {
             attention_norm: norm("input_layernorm")?,
@@ -221,33 +219,15 @@ impl Layer {
 
     fn forward(
         &self,
-        hidden: &Tensor,
+        stream: &mut Stream,
         rotation: &rope::Rotation,
         batch: &PagedBatch,
         cache: &crate::kv_cache::LayerCache,
-    ) -> candle_core::Result<Tensor> {
-        let attended = self.attention.forward(
-            &self.attention_norm.forward(hidden)?,
-            rotation,
-            batch,
-            cache,
-        )?;
-        let hidden = (hidden + attended)?;
-        let fed = self
-            .feed_forward
-            .forward(&self.feed_forward_norm.forward(&hidden)?)?;
-        hidden + fed
+    ) -> candle_core::Result<()> {
+        let normed = stream.norm(&self.attention_norm)?;
+        stream.add(self.attention.forward(&normed, rotation, batch, cache)?);
+        let normed = stream.norm(&self.feed_forward_norm)?;
+        stream.add(self.feed_forward.forward(&normed)?);
+        Ok(())
     }
-}
-
-fn load_norm(
-    weights: &Weights,
-    name: &str,
-    size: usize,
-    config: &Config,
-) -> Result<RmsNorm, ModelError> {
-    Ok(RmsNorm::new(
-        weights.get(name, &[size])?,
-        config.rms_norm_eps,
-    ))
 }

@@ -1,6 +1,6 @@
 //! Sixteen f32 side by side, in the widest registers that the machine has.
 
-use half::bf16;
+use half::{bf16, f16};
 
 use crate::element::Element;
 
@@ -35,6 +35,13 @@ impl Fill for bf16 {
     #[inline(always)]
     fn fill<L: Lanes>(values: &[Self; LANES]) -> L {
         L::load_bf16(values)
+    }
+}
+
+impl Fill for f16 {
+    #[inline(always)]
+    fn fill<L: Lanes>(values: &[Self; LANES]) -> L {
+        L::load(&values.map(Element::widen))
     }
 }
 

@@ -7,17 +7,18 @@
 mod cpu;
 mod lanes;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use half::bf16;
+use candle_core::{Result, Tensor, bail};
 
-use crate::element::{check_dtype, elements};
+use self::lanes::Fill;
+use crate::element::{check_dtype, with_both, with_elements};
 
 const NAME: &str = "linear";
 
 /// `x` `[num_tokens, in]` times the transpose of `weight` `[out, in]`: `[num_tokens, out]`.
 ///
-/// Both are f32 or bf16, of one dtype, and contiguous; sums are f32. Each element is sixteen
-/// partial sums, element `i` of the row going to sum `i % 16`, added up as a fixed tree.
+/// Both are f32, bf16 or f16, of one dtype, and contiguous; sums are f32. On the CPU each element
+/// is sixteen partial sums, element `i` of the row going to sum `i % 16`, added up as a fixed tree;
+/// on a card the product is cuBLAS's, and the same bits in any batch are not promised.
 ///
 /// # Errors
 /// Shapes or dtypes that do not fit together.
@@ -42,39 +43,23 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             weight.dims()
         );
     }
-    x.apply_op2_no_bwd(weight, &Linear)
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return x.matmul(&weight.t()?);
+    }
+    with_elements!(x, T => on_cpu::<T>(x, weight))
 }
 
-struct Linear;
+fn on_cpu<T: Fill>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (rows, size_in) = x.dims2()?;
+    let size_out = weight.dim(0)?;
+    let out = with_both::<T, _>(NAME, x, weight, |x, weight| {
+        cpu::product(&widened(x), weight, size_in)
+    })?;
+    let out: Vec<T> = out.into_iter().map(T::narrow).collect();
+    Tensor::from_vec(out, (rows, size_out), x.device())
+}
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, size_in) = x_layout.shape().dims2()?;
-        let (size_out, _) = weight_layout.shape().dims2()?;
-        let out = match weight {
-            CpuStorage::BF16(_) => {
-                let x = elements::<bf16>(NAME, x, x_layout)?;
-                let x: Vec<f32> = x.iter().map(|value| value.to_f32()).collect();
-                let weight = elements::<bf16>(NAME, weight, weight_layout)?;
-                let out = cpu::product(&x, weight, size_in);
-                CpuStorage::BF16(out.into_iter().map(bf16::from_f32).collect())
-            }
-            _ => {
-                let x = elements::<f32>(NAME, x, x_layout)?;
-                let weight = elements::<f32>(NAME, weight, weight_layout)?;
-                CpuStorage::F32(cpu::product(x, weight, size_in))
-            }
-        };
-        Ok((out, (rows, size_out).into()))
-    }
+fn widened<T: Fill>(x: &[T]) -> Vec<f32> {
+    x.iter().map(|value| value.widen()).collect()
 }

@@ -1,11 +1,10 @@
 //! Grouped-query attention over the paged cache.
 
-use candle_core::{Module, Result, Tensor};
-use candle_nn::RmsNorm;
+use candle_core::{Result, Tensor};
 use portcullis_kernels::{AttentionParams, PagedBatch, kv_write, paged_attention};
 
 use super::linear::Linear;
-use super::load_norm;
+use super::norm::Norm;
 use super::rope::Rotation;
 use crate::kv_cache::LayerCache;
 use crate::weights::Weights;
@@ -17,7 +16,7 @@ pub(super) struct Attention {
     v: Linear,
     output: Linear,
     /// Qwen3 normalises q and k by head, before the rotation.
-    qk_norm: Option<(RmsNorm, RmsNorm)>,
+    qk_norm: Option<(Norm, Norm)>,
     params: AttentionParams,
     num_heads: usize,
     num_kv_heads: usize,
@@ -48,12 +47,8 @@ impl Attention {
             )
         };
         let norm = |name: &str| {
-            load_norm(
-                weights,
-                &format!("{layer}.self_attn.{name}.weight"),
-                head_dim,
-                config,
-            )
+            let name = format!("{layer}.self_attn.{name}.weight");
+            Norm::load(weights, &name, head_dim, config)
         };
         Ok(Self {
             q: linear("q_proj", (hidden_size, q_size), config.qkv_bias)?,
@@ -82,21 +77,26 @@ impl Attention {
         batch: &PagedBatch,
         cache: &LayerCache,
     ) -> Result<Tensor> {
-        let q = self.heads(&self.q.forward(x)?, self.num_heads)?;
-        let k = self.heads(&self.k.forward(x)?, self.num_kv_heads)?;
-        let v = self.heads(&self.v.forward(x)?, self.num_kv_heads)?;
-        let (q, k) = match &self.qk_norm {
-            Some((q_norm, k_norm)) => (q_norm.forward(&q)?, k_norm.forward(&k)?),
-            None => (q, k),
+        let (q_norm, k_norm) = match &self.qk_norm {
+            Some((q, k)) => (Some(q), Some(k)),
+            None => (None, None),
         };
+        let q = self.heads(self.q.forward(x)?, self.num_heads, q_norm)?;
+        let k = self.heads(self.k.forward(x)?, self.num_kv_heads, k_norm)?;
+        let v = self.heads(self.v.forward(x)?, self.num_kv_heads, None)?;
         let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
         kv_write(&k, &v, &cache.k, &cache.v, batch)?;
         let mixed = paged_attention(&q, &cache.k, &cache.v, batch, self.params)?;
         self.output.forward(&mixed.flatten_from(1)?)
     }
 
-    /// `[num_tokens, heads * head_dim]` to `[num_tokens, heads, head_dim]`.
-    fn heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+    /// `[num_tokens, heads * head_dim]` to `[num_tokens, heads, head_dim]`, each head normed if
+    /// there is a norm.
+    fn heads(&self, x: Tensor, heads: usize, norm: Option<&Norm>) -> Result<Tensor> {
+        let x = match norm {
+            Some(norm) => norm.forward(&x.reshape(((), self.head_dim))?)?,
+            None => x,
+        };
         x.reshape(((), heads, self.head_dim))
     }
 }
