@@ -24,6 +24,14 @@ impl Scheduler {
         plan.output
     }
 
+    pub(crate) fn empty_batch(&mut self) -> Vec<SequenceId> {
+        let mut preempted = Vec::new();
+        while !self.running.is_empty() {
+            self.preempt_last(&mut preempted);
+        }
+        preempted
+    }
+
     /// Rows for the batch. Each sequence leaves one token of the budget to each one behind it, so
     /// that a long prompt stalls nobody.
     fn plan_running(&mut self, plan: &mut Plan) {

@@ -169,6 +169,23 @@ impl Scheduler {
         true
     }
 
+    /// The runner had no memory for a step: steps become half as large from here on, and the batch
+    /// is computed anew within that, since it is not known what the step still wrote.
+    ///
+    /// Returns the tokens that a step may have now; `None`, and nothing is changed, if this one had
+    /// a single token: no smaller step can be planned.
+    pub fn give_way(&mut self, plan: &SchedulerOutput) -> Option<usize> {
+        let tokens: usize = plan.rows.iter().map(|row| row.tokens.len()).sum();
+        if tokens <= 1 {
+            return None;
+        }
+        let max_batched_tokens = tokens / 2;
+        self.config.max_batched_tokens = max_batched_tokens;
+        self.config.max_num_seqs = self.config.max_num_seqs.min(max_batched_tokens);
+        self.empty_batch();
+        Some(max_batched_tokens)
+    }
+
     /// Not scheduled until it is truncated or removed: its last token ended it, but the verdict is
     /// still out. A row in flight is void.
     ///

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::generation::{Drawn, Generation, Outcome};
 use crate::handle::{EngineHandle, Shared, Submission, doors};
 use crate::outbox::{End, Failure, Flushed, Outbox};
-use crate::runner::{Draw, DrawError, ModelRunner, StepOutput};
+use crate::runner::{Draw, DrawError, ModelRunner, RunnerError, StepOutput};
 use crate::status::EngineStatus;
 
 /// How long an engine without work waits before it looks after slow readers again.
@@ -66,7 +66,7 @@ impl<R: ModelRunner> Engine<R> {
         if let Some(ticket) = ticket {
             match self.runner.collect(ticket) {
                 Ok(output) => self.advance(&plan, output),
-                Err(error) => self.fail_rows(&plan, &error.to_string()),
+                Err(error) => self.recover(&plan, &error),
             }
         }
         self.publish();
@@ -281,6 +281,21 @@ impl<R: ModelRunner> Engine<R> {
         {
             self.end(row.sequence, failed(message.to_owned()));
         }
+    }
+
+    /// Goes on in smaller steps where memory ran out; what failed otherwise ends its calls.
+    fn recover(&mut self, plan: &SchedulerOutput, error: &RunnerError) {
+        if matches!(error, RunnerError::OutOfMemory { .. })
+            && let Some(max_batched_tokens) = self.scheduler.give_way(plan)
+        {
+            tracing::warn!(
+                %error,
+                "sequences are computed anew, in steps of at most {max_batched_tokens} tokens; \
+                 a smaller --max-batched-tokens or --kv-cache-memory avoids this"
+            );
+            return;
+        }
+        self.fail_rows(plan, &error.to_string());
     }
 
     fn fail_rows(&mut self, plan: &SchedulerOutput, message: &str) {

@@ -66,8 +66,17 @@ pub enum DrawError {
 
 /// A step failed as a whole.
 #[derive(Debug, Error)]
-#[error("the model could not compute a step: {message}")]
-pub struct RunnerError {
-    /// What the runner says.
-    pub message: String,
+pub enum RunnerError {
+    /// The device had no memory for it: a smaller step may pass.
+    #[error("the device has no memory for a step: {message}")]
+    OutOfMemory {
+        /// What the runner says.
+        message: String,
+    },
+    /// It cannot be computed.
+    #[error("the model could not compute a step: {message}")]
+    Failed {
+        /// What the runner says.
+        message: String,
+    },
 }

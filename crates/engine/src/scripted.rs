@@ -24,6 +24,7 @@ pub struct ScriptedRunner {
     tickets: u64,
     step_time: Duration,
     faulty: Box<dyn FnMut(u64) -> bool + Send>,
+    max_step_tokens: usize,
 }
 
 impl ScriptedRunner {
@@ -39,6 +40,7 @@ impl ScriptedRunner {
             tickets: 0,
             step_time: Duration::ZERO,
             faulty: Box::new(|_| false),
+            max_step_tokens: usize::MAX,
         }
     }
 
@@ -54,6 +56,40 @@ impl ScriptedRunner {
     pub fn with_faults(mut self, faulty: impl FnMut(u64) -> bool + Send + 'static) -> Self {
         self.faulty = Box::new(faulty);
         self
+    }
+
+    /// Lets memory run out in steps of more tokens; such a step leaves its slots half written.
+    #[must_use]
+    pub fn with_memory_for(mut self, max_step_tokens: usize) -> Self {
+        self.max_step_tokens = max_step_tokens;
+        self
+    }
+
+    fn attempt(
+        &mut self,
+        plan: &SchedulerOutput,
+        draws: Vec<Draw>,
+    ) -> Result<StepOutput, RunnerError> {
+        let message = format!("scripted, in step {}", self.tickets);
+        if plan.rows.iter().map(|row| row.tokens.len()).sum::<usize>() > self.max_step_tokens {
+            self.spoil(plan);
+            return Err(RunnerError::OutOfMemory { message });
+        }
+        if (self.faulty)(self.tickets) {
+            self.spoil(plan);
+            return Err(RunnerError::Failed { message });
+        }
+        Ok(self.run(plan, draws))
+    }
+
+    /// Writes into every other slot of the plan, and makes no copy.
+    fn spoil(&mut self, plan: &SchedulerOutput) {
+        for row in &plan.rows {
+            for position in (row.start..row.start + row.tokens.len()).step_by(2) {
+                let block = row.block_table[position / BLOCK_TOKENS];
+                self.slots[slot(block, position % BLOCK_TOKENS)] = TokenId::MAX;
+            }
+        }
     }
 
     fn run(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> StepOutput {
@@ -96,15 +132,8 @@ impl ScriptedRunner {
 impl ModelRunner for ScriptedRunner {
     fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
         self.tickets += 1;
-        let failed = (self.faulty)(self.tickets);
-        let output = self.run(plan, draws);
-        self.finished.push_back(if failed {
-            Err(RunnerError {
-                message: format!("scripted fault in step {}", self.tickets),
-            })
-        } else {
-            Ok(output)
-        });
+        let result = self.attempt(plan, draws);
+        self.finished.push_back(result);
         Ticket(self.tickets)
     }
 

@@ -1,5 +1,5 @@
 //! A seeded simulation of everything between a submitted call and its stream: arrivals, cancels,
-//! slow readers, preemption, forks, rollbacks, faults. After each step the scheduler's blocks are
+//! slow readers, preemption, forks, rollbacks, faults, memory that runs out. After each step the scheduler's blocks are
 //! conserved; at the end every choice has ended exactly once, nothing unadmitted was released, and
 //! each answer is the one that the call gets alone.
 //!

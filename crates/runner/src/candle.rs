@@ -105,7 +105,7 @@ impl Model {
         results: &SyncSender<Result<StepOutput, RunnerError>>,
     ) {
         while let Ok(step) = steps.recv() {
-            let result = self.run(&step).map_err(|e| RunnerError {
+            let result = self.run(&step).map_err(|e| RunnerError::Failed {
                 message: e.to_string(),
             });
             if results.send(result).is_err() {

@@ -200,7 +200,9 @@ impl World {
             max_model_len: (num_blocks as usize * BLOCK_TOKENS).min(200),
             ageing_steps: rng.within(2, 60) as u64,
         };
-        Self::with(config, rng.one_in(8).then(|| rng.within(3, 40) as u64))
+        let fault_every = rng.one_in(8).then(|| rng.within(3, 40) as u64);
+        let memory = rng.one_in(6).then(|| rng.within(1, 60));
+        Self::with(config, fault_every, memory)
     }
 
     fn roomy(max_model_len: usize) -> Self {
@@ -211,12 +213,14 @@ impl World {
             max_model_len,
             ageing_steps: 10,
         };
-        Self::with(config, None)
+        Self::with(config, None, None)
     }
 
-    fn with(scheduler: SchedulerConfig, fault_every: Option<u64>) -> Self {
+    /// `memory` is what the runner has, in tokens of a step.
+    fn with(scheduler: SchedulerConfig, fault_every: Option<u64>, memory: Option<usize>) -> Self {
         let max_model_len = scheduler.max_model_len;
-        let runner = ScriptedRunner::new(scheduler.num_blocks, language);
+        let runner = ScriptedRunner::new(scheduler.num_blocks, language)
+            .with_memory_for(memory.unwrap_or(usize::MAX));
         let runner = match fault_every {
             Some(every) => runner.with_faults(move |step| step % every == 0),
             None => runner,
