@@ -48,7 +48,7 @@ pub enum LoadFormat {
 /// How a decoder is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// f32 or bf16: the dtype of weights, activations and cache.
+    /// f32, bf16 or f16: the dtype of weights, activations and cache.
     pub dtype: DType,
     /// Where it runs.
     pub device: Device,
@@ -128,6 +128,11 @@ impl Decoder {
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// A cache for this decoder.

@@ -98,12 +98,17 @@ impl Weights {
     fn random(&self, seed: u64, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         // A norm of about one keeps activations finite through any number of layers.
         let centre = if name.ends_with("norm.weight") {
-            1.0
+            1f32
         } else {
             0.0
         };
-        let count: usize = shape.iter().product();
         let mut state = name.bytes().fold(seed, |h, b| mix(h ^ u64::from(b)));
+        if !self.device.is_cpu() {
+            // Billions of them: where they are needed, rather than sent there.
+            self.device.set_seed(state)?;
+            return Ok(Tensor::randn(centre, DUMMY_STD, shape, &self.device)?.to_dtype(self.dtype)?);
+        }
+        let count: usize = shape.iter().product();
         let values: Vec<f32> = (0..count)
             .map(|_| {
                 state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

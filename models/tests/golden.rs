@@ -45,7 +45,10 @@ fn bf16_stays_close() {
         let far = rows_beyond(TOLERANCE_BF16, &logits, &golden.logits);
         // Where two experts are as likely but for rounding, a token may go to the other one.
         let allowed = usize::from(family == "mixtral");
-        assert!(far <= allowed, "{family}: {far} rows are further off than {TOLERANCE_BF16}");
+        assert!(
+            far <= allowed,
+            "{family}: {far} rows are further off than {TOLERANCE_BF16}"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use bytesize::ByteSize;
 use portcullis_gate::RuleSet;
 use portcullis_models::ModelError;
+use portcullis_runner::DeviceChoice;
 use portcullis_server::{RuleSignatures, check_signatures};
 use portcullis_store::{DATABASE_FILE, Role, RuleSetState, SqliteStore, Store, StoredRuleSet};
 use serde::Serialize;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::data_dir::is_in_use;
 use crate::demo;
 use crate::env::Environment;
-use crate::kv_plan::KvPlan;
+use crate::kv_plan::{self, KvPlan};
 use crate::machine::Machine;
 use crate::model::{Model, may_be_on_hub};
 use crate::output::table;
@@ -112,7 +113,7 @@ fn examine(
     let machine = Machine::look();
     let mut findings = vec![
         Finding::ok("configuration", "sound"),
-        Finding::ok("device", "cpu"),
+        device(config.model.device),
         Finding::ok("cores", machine.cores),
         memory(machine),
         data_dir(&config.data_dir),
@@ -214,14 +215,38 @@ fn no_model(config: &Config, error: &anyhow::Error) -> Finding {
     }
 }
 
+fn device(choice: DeviceChoice) -> Finding {
+    const CHECK: &str = "device";
+    let open = || -> Result<Option<u64>> {
+        let device = portcullis_runner::open(choice)?;
+        Ok(portcullis_runner::free_bytes(&device)?)
+    };
+    match (choice, open()) {
+        (DeviceChoice::Cpu, _) => Finding::ok(CHECK, "cpu"),
+        (DeviceChoice::Cuda(ordinal), Ok(free)) => {
+            let free = ByteSize(free.unwrap_or_default());
+            Finding::ok(CHECK, format!("cuda:{ordinal}, {free} of its memory free"))
+        }
+        (DeviceChoice::Cuda(_), Err(error)) => {
+            Finding::fail(CHECK, format!("{error:#}"), "see there")
+        }
+    }
+}
+
 fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {
     const CHECK: &str = "KV cache";
+    if config.model.device != DeviceChoice::Cpu && config.engine.kv_cache_bytes.is_none() {
+        return Finding::ok(
+            CHECK,
+            "what the weights leave of the card's memory; see the log of a start",
+        );
+    }
     let plan = model
         .max_model_len(config.engine.max_model_len)
         .and_then(|max_model_len| {
             Ok(KvPlan::new(
                 &config.engine,
-                machine,
+                kv_plan::usual_bytes(machine),
                 max_model_len,
                 model.kv_bytes_per_block(),
             )?)

@@ -7,9 +7,24 @@ use thiserror::Error;
 use crate::config::EngineLimits;
 use crate::machine::Machine;
 
-/// Unless told otherwise, the cache takes a part of the memory that is free, and no more than this.
-const DEFAULT_BYTES_MAX: u64 = 1 << 30;
-const DEFAULT_PART_OF_FREE: u64 = 4;
+/// On the CPU, unless told otherwise, the cache takes a part of the memory that is free, and no more
+/// than this.
+const USUAL_BYTES_MAX: u64 = 1 << 30;
+const USUAL_PART_OF_FREE: u64 = 4;
+/// A card's memory serves nothing else. What is left is for what the driver takes later: compiled
+/// kernels, libraries' workspaces.
+const LEFT_ON_CARD: u64 = 512 << 20;
+
+/// Bytes of the cache on the CPU unless told otherwise.
+pub(crate) fn usual_bytes(machine: Machine) -> u64 {
+    (machine.available_bytes / USUAL_PART_OF_FREE).min(USUAL_BYTES_MAX)
+}
+
+/// Bytes of the cache on a card unless told otherwise, when weights and the largest step have
+/// what they need.
+pub(crate) fn usual_bytes_on_card(free_bytes: u64) -> u64 {
+    free_bytes.saturating_sub(LEFT_ON_CARD)
+}
 
 /// Blocks of the cache, and what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +49,18 @@ pub(crate) struct KvTooSmall {
 }
 
 impl KvPlan {
-    /// Takes what the configuration says, or a part of what is free; never more than all sequences
-    /// at full length can use.
+    /// Takes what the configuration says, or else `usual_bytes`; never more than all sequences at
+    /// full length can use.
     ///
     /// # Errors
     /// Not even one of them fits.
     pub(crate) fn new(
         limits: &EngineLimits,
-        machine: Machine,
+        usual_bytes: u64,
         max_model_len: usize,
         bytes_per_block: u64,
     ) -> Result<Self, KvTooSmall> {
-        let default = (machine.available_bytes / DEFAULT_PART_OF_FREE).min(DEFAULT_BYTES_MAX);
-        let bytes = limits.kv_cache_bytes.unwrap_or(default);
+        let bytes = limits.kv_cache_bytes.unwrap_or(usual_bytes);
         let per_sequence = max_model_len.div_ceil(BLOCK_TOKENS) as u64;
         let affordable = bytes / bytes_per_block;
         if affordable < per_sequence {
@@ -91,7 +105,7 @@ mod tests {
             memory_bytes: available,
             available_bytes: available,
         };
-        KvPlan::new(&limits, machine, len, BLOCK)
+        KvPlan::new(&limits, usual_bytes(machine), len, BLOCK)
     }
 
     #[test]

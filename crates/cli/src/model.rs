@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use candle_core::DType;
 use portcullis_models::{Decoder, GenerationDefaults, HubOptions, LoadOptions};
+use portcullis_runner::DeviceChoice;
 use portcullis_server::SamplingDefaults;
 use portcullis_text::{ChatTemplate, Tokenizer};
 use portcullis_types::TokenId;
 
-use crate::config::{Config, Device, Dtype, HubConfig, LoadFormat, ModelConfig, setting};
+use crate::config::{Config, Dtype, HubConfig, LoadFormat, ModelConfig, setting};
 use crate::demo;
 
 /// Dummy weights are the same at every start.
@@ -29,7 +30,9 @@ pub(crate) struct Model {
     pub(crate) generation: GenerationDefaults,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
-    options: LoadOptions,
+    device: DeviceChoice,
+    dtype: DType,
+    format: portcullis_models::LoadFormat,
 }
 
 impl Model {
@@ -63,17 +66,25 @@ impl Model {
             generation,
             tokenizer,
             template,
-            options: load_options(config),
+            device: config.device,
+            dtype: dtype(config.dtype),
+            format: load_format(config.load_format),
             dir,
         })
     }
 
-    /// Reads or makes the weights.
+    /// Reads or makes the weights, on the device where they are used.
     ///
     /// # Errors
-    /// A tensor is missing, mis-shaped or broken.
+    /// A tensor is missing, mis-shaped or broken, or the device is not there or has no memory.
     pub(crate) fn load_weights(&self) -> Result<Decoder> {
-        Decoder::load(&self.dir, &self.options)
+        let device = portcullis_runner::open(self.device)?;
+        let options = LoadOptions {
+            dtype: self.dtype,
+            device,
+            format: self.format,
+        };
+        Decoder::load(&self.dir, &options)
             .with_context(|| format!("the weights of {} cannot be loaded", self.root))
     }
 
@@ -96,7 +107,7 @@ impl Model {
 
     /// Bytes that a block of the KV cache takes.
     pub(crate) fn kv_bytes_per_block(&self) -> u64 {
-        self.shape.kv_bytes_per_block(self.options.dtype) as u64
+        self.shape.kv_bytes_per_block(self.dtype) as u64
     }
 
     /// Tokens with which it ends its answers.
@@ -129,9 +140,13 @@ impl Model {
     /// In a few words: family, weights on disk, dtype, device.
     pub(crate) fn summary(&self) -> String {
         let weights = ByteSize(weight_bytes(&self.dir));
-        let dtype = self.options.dtype.as_str();
+        let dtype = self.dtype.as_str();
+        let place = match self.device {
+            DeviceChoice::Cpu => "the CPU".to_owned(),
+            DeviceChoice::Cuda(ordinal) => format!("CUDA device {ordinal}"),
+        };
         format!(
-            "{:?}, {weights} of weights, {dtype} on the CPU",
+            "{:?}, {weights} of weights, {dtype} on {place}",
             self.shape.architecture
         )
     }
@@ -148,19 +163,18 @@ pub(crate) fn weight_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-fn load_options(config: &ModelConfig) -> LoadOptions {
-    LoadOptions {
-        dtype: match config.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-        },
-        device: match config.device {
-            Device::Cpu => candle_core::Device::Cpu,
-        },
-        format: match config.load_format {
-            LoadFormat::Auto => portcullis_models::LoadFormat::Auto,
-            LoadFormat::Dummy => portcullis_models::LoadFormat::Dummy { seed: DUMMY_SEED },
-        },
+fn dtype(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F16 => DType::F16,
+    }
+}
+
+fn load_format(format: LoadFormat) -> portcullis_models::LoadFormat {
+    match format {
+        LoadFormat::Auto => portcullis_models::LoadFormat::Auto,
+        LoadFormat::Dummy => portcullis_models::LoadFormat::Dummy { seed: DUMMY_SEED },
     }
 }
 

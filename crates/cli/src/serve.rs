@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemClock};
-use portcullis_runner::CandleRunner;
+use portcullis_models::Decoder;
+use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{AppState, ServedModel, ServerConfig};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
@@ -18,10 +19,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ServeArgs;
 use crate::clock::unix_now;
-use crate::config::{Config, misspelt_variables};
+use crate::config::{Config, EngineLimits, misspelt_variables};
 use crate::data_dir::DataDir;
 use crate::env::Environment;
-use crate::kv_plan::KvPlan;
+use crate::kv_plan::{self, KvPlan};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::welcome::{Keys, Welcome};
@@ -134,14 +135,23 @@ fn start_engine(
     clock: &Arc<dyn Clock>,
 ) -> Result<(EngineHandle, EngineThread)> {
     let max_model_len = model.max_model_len(config.engine.max_model_len)?;
-    let kv = KvPlan::new(
-        &config.engine,
-        Machine::look(),
-        max_model_len,
-        model.kv_bytes_per_block(),
-    )?;
+    let plan = |usual_bytes| {
+        let bytes_per_block = model.kv_bytes_per_block();
+        KvPlan::new(&config.engine, usual_bytes, max_model_len, bytes_per_block)
+    };
     tracing::info!("loading {}: {}", model.root, model.summary());
-    let decoder = model.load_weights()?;
+    let (decoder, kv) = match config.model.device {
+        DeviceChoice::Cpu => {
+            // Before the weights: what does not fit is known at once.
+            let kv = plan(kv_plan::usual_bytes(Machine::look()))?;
+            (model.load_weights()?, kv)
+        }
+        DeviceChoice::Cuda(_) => {
+            let decoder = model.load_weights()?;
+            let free = free_beside_steps(&decoder, &config.engine)?;
+            (decoder, plan(kv_plan::usual_bytes_on_card(free))?)
+        }
+    };
     tracing::info!(
         "KV cache: {} in {} blocks, {} tokens",
         ByteSize(kv.bytes),
@@ -167,6 +177,17 @@ fn start_engine(
             .context("no memory for the KV cache")?;
         Ok(CandleRunner::new(decoder, cache)?)
     })
+}
+
+/// What a card has free beside the weights and the largest step.
+fn free_beside_steps(decoder: &Decoder, limits: &EngineLimits) -> Result<u64> {
+    let flags = "lower --max-batched-tokens or --max-num-seqs, or take a smaller --dtype";
+    portcullis_runner::warm_up(decoder, limits.max_batched_tokens, limits.max_num_seqs)
+        .with_context(|| {
+            format!("the card has no memory for a step beside the weights; {flags}")
+        })?;
+    let free = portcullis_runner::free_bytes(decoder.device())?;
+    Ok(free.unwrap_or_default())
 }
 
 fn app_state(

@@ -9,9 +9,10 @@ use portcullis_models::{Batch, Decoder, KvCache, SequenceSpan};
 use portcullis_scheduler::{Row, SchedulerOutput};
 use rayon::prelude::*;
 
+use crate::device::is_out_of_memory;
 use crate::sampler::sample;
 
-/// Runs a decoder on the CPU.
+/// Runs a decoder on its device.
 ///
 /// The model works on a thread of its own, so that the engine gates and sends one step while the
 /// next is computed, as it will with a GPU.
@@ -105,9 +106,7 @@ impl Model {
         results: &SyncSender<Result<StepOutput, RunnerError>>,
     ) {
         while let Ok(step) = steps.recv() {
-            let result = self.run(&step).map_err(|e| RunnerError::Failed {
-                message: e.to_string(),
-            });
+            let result = self.run(&step).map_err(|error| failure(&error));
             if results.send(result).is_err() {
                 return;
             }
@@ -120,6 +119,14 @@ impl Model {
         Ok(StepOutput {
             samples: draw_all(&logits, &step.draws)?,
         })
+    }
+}
+
+fn failure(error: &portcullis_models::ModelError) -> RunnerError {
+    let message = error.to_string();
+    match is_out_of_memory(&message) {
+        true => RunnerError::OutOfMemory { message },
+        false => RunnerError::Failed { message },
     }
 }
 

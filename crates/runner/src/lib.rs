@@ -5,8 +5,12 @@
 //! text, rules. It sees tokens, block tables and draws.
 
 mod candle;
+mod device;
 mod philox;
 mod sampler;
+mod warm_up;
 
 pub use candle::CandleRunner;
+pub use device::{DeviceChoice, DeviceError, free_bytes, open};
 pub use sampler::sample;
+pub use warm_up::warm_up;

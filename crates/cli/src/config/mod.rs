@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portcullis_runner::DeviceChoice;
 use portcullis_server::{KeyQuota, RuleSignatures};
 use portcullis_store::DeploymentName;
 
@@ -50,7 +51,7 @@ pub(crate) struct ModelConfig {
     pub(crate) name: Option<String>,
     /// The name that clients send; `None` takes the model's.
     pub(crate) deployment: Option<DeploymentName>,
-    pub(crate) device: Device,
+    pub(crate) device: DeviceChoice,
     pub(crate) dtype: Dtype,
     pub(crate) load_format: LoadFormat,
 }
@@ -88,14 +89,10 @@ pub(crate) struct LogConfig {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Device {
-    Cpu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dtype {
     F32,
     Bf16,
+    F16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,13 +146,14 @@ impl Config {
 
 impl ModelConfig {
     fn read(raw: &mut RawConfig) -> Self {
+        let device = raw.read(setting::DEVICE, device).unwrap_or(USUAL_DEVICE);
         Self {
             name: raw.read(setting::MODEL, parse::text),
             deployment: raw.read(setting::DEPLOYMENT, parse::deployment),
-            device: raw.read(setting::DEVICE, device).unwrap_or(Device::Cpu),
+            device,
             dtype: raw
                 .read(setting::DTYPE, one_of(Dtype::WORDS))
-                .unwrap_or(Dtype::F32),
+                .unwrap_or(Dtype::usual_on(device)),
             load_format: raw
                 .read(setting::LOAD_FORMAT, one_of(LoadFormat::WORDS))
                 .unwrap_or(LoadFormat::Auto),
@@ -290,7 +288,15 @@ impl LogConfig {
 }
 
 impl Dtype {
-    const WORDS: &[(&str, Self)] = &[("f32", Self::F32), ("bf16", Self::Bf16)];
+    const WORDS: &[(&str, Self)] = &[("f32", Self::F32), ("bf16", Self::Bf16), ("f16", Self::F16)];
+
+    /// What a device computes with unless told otherwise.
+    fn usual_on(device: DeviceChoice) -> Self {
+        match device {
+            DeviceChoice::Cpu => Self::F32,
+            DeviceChoice::Cuda(_) => Self::Bf16,
+        }
+    }
 }
 
 impl LoadFormat {
@@ -301,10 +307,25 @@ impl LogFormat {
     const WORDS: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-fn device(text: &str) -> parse::Parsed<Device> {
-    match text {
-        "cpu" => Ok(Device::Cpu),
-        _ => Err("must be cpu, the only device that this build knows".into()),
+/// A build for cards uses the first one.
+const USUAL_DEVICE: DeviceChoice = match cfg!(feature = "cuda") {
+    true => DeviceChoice::Cuda(0),
+    false => DeviceChoice::Cpu,
+};
+
+fn device(text: &str) -> parse::Parsed<DeviceChoice> {
+    let ordinal = match text.split_once(':') {
+        None if text == "cpu" => return Ok(DeviceChoice::Cpu),
+        None if text == "cuda" => Some(0),
+        Some(("cuda", ordinal)) => ordinal.parse().ok(),
+        _ => None,
+    };
+    let ordinal = ordinal.ok_or("must be cpu, cuda or cuda:N, N being the number of a card")?;
+    match cfg!(feature = "cuda") {
+        true => Ok(DeviceChoice::Cuda(ordinal)),
+        false => {
+            Err("must be cpu: this build knows no cards; build it with --features cuda".into())
+        }
     }
 }
 

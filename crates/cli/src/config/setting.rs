@@ -44,12 +44,12 @@ pub(crate) const DATA_DIR: Setting = setting(
 pub(crate) const DEVICE: Setting = setting(
     "device",
     "DEVICE",
-    "Where the model runs: cpu [default: cpu]",
+    "Where the model runs: cpu; in a build with CUDA also cuda or cuda:N [default: cpu; there, cuda]",
 );
 pub(crate) const DTYPE: Setting = setting(
     "dtype",
     "DTYPE",
-    "Numbers of weights and KV cache: f32 or bf16 [default: f32]",
+    "Numbers of weights and KV cache: f32, bf16 or f16 [default: f32 on the CPU, bf16 on a card]",
 );
 pub(crate) const LOAD_FORMAT: Setting = setting(
     "load_format",

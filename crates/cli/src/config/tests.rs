@@ -145,7 +145,7 @@ fn all_mistakes_are_told_at_once_each_with_its_source() {
         "the configuration has 7 mistakes\n  \
          portcullis.toml:1: max_num_seq: unknown setting; did you mean max_num_seqs?\n  \
          portcullis.toml:3: engine: unknown setting\n  \
-         portcullis.toml:2: dtype \"int4\": must be f32 or bf16\n  \
+         portcullis.toml:2: dtype \"int4\": must be f32, bf16 or f16\n  \
          --max-model-len \"-1\": must be a whole number from 2 to 16777216\n  \
          PORTCULLIS_KV_CACHE_MEMORY \"much\": must be an amount of memory, such as 4GiB or 512MB\n  \
          --bind \"localhost\": must be an IP address with a port, such as 127.0.0.1:8000\n  \
