@@ -64,7 +64,10 @@ fn rows_beyond(tolerance: f32, logits: &Tensor, expected: &Tensor) -> usize {
 fn a_mixed_batch_equals_each_alone() {
     for family in FAMILIES {
         let golden = Golden::load(family);
-        let worst = worst_difference(&golden.compute_in_company(), &golden.logits);
+        let worst = worst_difference(
+            &golden.compute_in_company(&LoadOptions::default()),
+            &golden.logits,
+        );
         assert!(worst <= TOLERANCE_F32, "{family}: off by {worst}");
     }
 }

@@ -75,7 +75,7 @@ impl Golden {
             let mut batch = Batch::default();
             push(&mut batch, &self.tokens, start..end, &[5, 2, 7]);
             batch.sample_rows = (0..(end - start) as u32).collect();
-            logits.push(decoder.forward(&batch, &mut cache).unwrap());
+            logits.push(forward(&decoder, &batch, &mut cache));
             start = end;
         }
         Tensor::cat(&logits, 0).unwrap()
@@ -83,8 +83,8 @@ impl Golden {
 
     /// The same token by token after a prefill of half, while two other sequences are prefilled
     /// and decoded in the same batches.
-    pub(crate) fn compute_in_company(&self) -> Tensor {
-        let decoder = Decoder::load(&self.dir, &LoadOptions::default()).unwrap();
+    pub(crate) fn compute_in_company(&self, options: &LoadOptions) -> Tensor {
+        let decoder = Decoder::load(&self.dir, options).unwrap();
         let mut cache = decoder.new_cache(16).unwrap();
         let others = [self.reversed(), self.tokens[10..].to_vec()];
         let half = self.tokens.len() / 2;
@@ -118,8 +118,14 @@ impl Golden {
         push(&mut batch, &self.tokens, ours.clone(), &[5, 2, 7]);
         batch.sample_rows = (first..first + ours.len() as u32).collect();
         push(&mut batch, &others[0], turn..turn + 1, &[0, 1, 3]);
-        decoder.forward(&batch, cache).unwrap()
+        forward(decoder, &batch, cache)
     }
+}
+
+/// The logits in the host's memory.
+fn forward(decoder: &Decoder, batch: &Batch, cache: &mut KvCache) -> Tensor {
+    let logits = decoder.forward(batch, cache).unwrap();
+    logits.to_device(&Device::Cpu).unwrap()
 }
 
 fn push(batch: &mut Batch, tokens: &[u32], range: std::ops::Range<usize>, blocks: &[u32]) {

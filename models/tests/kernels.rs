@@ -1,0 +1,96 @@
+//! The golden logits through the kernels: in the emulation always, and on a card where the tests
+//! are compiled with CUDA.
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+
+#[expect(dead_code, reason = "each test file uses its part")]
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{FAMILIES, Golden, Pieces, worst_difference};
+use portcullis_kernels::{Order, emulate};
+use portcullis_models::LoadOptions;
+
+/// f32, against transformers: other orders of the same sums.
+const TOLERANCE_F32: f32 = 1e-4;
+/// The same through cuBLAS, whose products may be summed in parts.
+const TOLERANCE_CARD_F32: f32 = 1e-3;
+/// bf16 keeps 8 bits, f16 keeps 11: two layers of it on logits of about 4.
+const TOLERANCE_BF16: f32 = 0.25;
+const TOLERANCE_F16: f32 = 0.04;
+
+#[test]
+fn every_family_equals_transformers_in_the_emulation() {
+    for family in FAMILIES {
+        let golden = Golden::load(family);
+        for chunk in [usize::MAX, 33, 1] {
+            let compute = || golden.compute(&LoadOptions::default(), Pieces::of(chunk));
+            let worst = worst_difference(&emulate(Order::Ascending, compute), &golden.logits);
+            assert!(
+                worst <= TOLERANCE_F32,
+                "{family} in chunks of {chunk}: off by {worst}"
+            );
+        }
+    }
+}
+
+#[test]
+fn company_changes_nothing_in_the_emulation() {
+    for family in FAMILIES {
+        let golden = Golden::load(family);
+        let compute = || golden.compute_in_company(&LoadOptions::default());
+        let worst = worst_difference(&emulate(Order::Mixed, compute), &golden.logits);
+        assert!(worst <= TOLERANCE_F32, "{family}: off by {worst}");
+    }
+}
+
+#[test]
+fn short_numbers_stay_close_in_the_emulation() {
+    short_numbers_stay_close(&Device::Cpu, |compute| emulate(Order::Descending, compute));
+}
+
+/// Compiled with CUDA, the tests need a card.
+#[test]
+fn every_family_equals_transformers_on_a_card() {
+    if !candle_core::utils::cuda_is_available() {
+        return;
+    }
+    let device = Device::new_cuda_with_stream(0).unwrap();
+    let options = LoadOptions {
+        device: device.clone(),
+        ..LoadOptions::default()
+    };
+    for family in FAMILIES {
+        let golden = Golden::load(family);
+        for chunk in [usize::MAX, 33, 1] {
+            let logits = golden.compute(&options, Pieces::of(chunk));
+            let worst = worst_difference(&logits, &golden.logits);
+            assert!(
+                worst <= TOLERANCE_CARD_F32,
+                "{family} in chunks of {chunk}: off by {worst}"
+            );
+        }
+        let worst = worst_difference(&golden.compute_in_company(&options), &golden.logits);
+        assert!(
+            worst <= TOLERANCE_CARD_F32,
+            "{family} in company: off by {worst}"
+        );
+    }
+    short_numbers_stay_close(&device, |compute| compute());
+}
+
+fn short_numbers_stay_close(device: &Device, run: impl Fn(&dyn Fn() -> Tensor) -> Tensor) {
+    for (dtype, tolerance) in [(DType::BF16, TOLERANCE_BF16), (DType::F16, TOLERANCE_F16)] {
+        // Of a mixture, rounding may choose other experts: nothing would be close.
+        for family in FAMILIES.into_iter().filter(|family| *family != "mixtral") {
+            let golden = Golden::load(family);
+            let options = LoadOptions {
+                dtype,
+                device: device.clone(),
+                ..LoadOptions::default()
+            };
+            let logits = run(&|| golden.compute(&options, Pieces::of(32)));
+            let worst = worst_difference(&logits, &golden.logits);
+            assert!(worst <= tolerance, "{family} in {dtype:?}: off by {worst}");
+        }
+    }
+}
