@@ -1,0 +1,170 @@
+//! A thousand mixed requests on a card beside the same on the CPU: the scheduler must decide the
+//! same, and the answers be the same but for rounding. Compiled with CUDA only, and needs a card.
+#![cfg(feature = "cuda")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_engine::{Draw, ModelRunner};
+use portcullis_models::{Decoder, LoadOptions};
+use portcullis_runner::{CandleRunner, DeviceChoice, open};
+use portcullis_scheduler::{Advance, NewSequence, Row, Scheduler, SchedulerConfig};
+use portcullis_types::{Priority, SamplingParams, SequenceId, Tenant, TokenId, TokenMask};
+
+const REQUESTS: u64 = 1000;
+/// So few that sequences are preempted.
+const NUM_BLOCKS: u32 = 40;
+const MAX_MODEL_LEN: usize = 120;
+/// Answers of a thousand that rounding may turn into others: near-ties of a tiny random model.
+const OTHERS_MAX: usize = 50;
+
+#[test]
+fn a_thousand_requests_are_scheduled_as_on_the_cpu() {
+    let cpu = serve(DeviceChoice::Cpu);
+    let card = serve(DeviceChoice::Cuda(0));
+    assert!(
+        cpu.preemptions > 0,
+        "the cache is too large to test anything"
+    );
+    assert_eq!(cpu.decisions.len(), card.decisions.len());
+    for (step, (cpu, card)) in cpu.decisions.iter().zip(&card.decisions).enumerate() {
+        assert_eq!(cpu, card, "step {step}");
+    }
+    let pairs = cpu.answers.iter().zip(&card.answers);
+    let others = pairs.filter(|(cpu, card)| cpu != card).count();
+    assert!(
+        others <= OTHERS_MAX,
+        "{others} of {REQUESTS} answers are others"
+    );
+}
+
+struct Served {
+    /// Of each step: sequence, first position, tokens and blocks of each row.
+    decisions: Vec<Vec<(SequenceId, usize, usize, Vec<u32>)>>,
+    answers: BTreeMap<SequenceId, Vec<TokenId>>,
+    preemptions: u64,
+}
+
+fn serve(choice: DeviceChoice) -> Served {
+    let mut runner = runner(choice);
+    let mut scheduler = Scheduler::new(SchedulerConfig {
+        num_blocks: NUM_BLOCKS,
+        max_batched_tokens: 96,
+        max_num_seqs: 24,
+        max_model_len: MAX_MODEL_LEN,
+        ageing_steps: 50,
+    });
+    let mut served = Served {
+        decisions: Vec::new(),
+        answers: BTreeMap::new(),
+        preemptions: 0,
+    };
+    let mut next = 0;
+    while next < REQUESTS || !scheduler.is_idle() {
+        // They come in bursts.
+        for _ in 0..if served.decisions.len() % 7 == 0 {
+            9
+        } else {
+            0
+        } {
+            if next < REQUESTS {
+                scheduler.add(request(next)).unwrap();
+                next += 1;
+            }
+        }
+        step(&mut scheduler, &mut runner, &mut served);
+    }
+    served.preemptions = scheduler.stats().preemptions;
+    served
+}
+
+fn step(scheduler: &mut Scheduler, runner: &mut CandleRunner, served: &mut Served) {
+    let plan = scheduler.schedule();
+    served
+        .decisions
+        .push(plan.rows.iter().map(decision).collect());
+    if plan.rows.is_empty() {
+        return;
+    }
+    let draws = plan
+        .rows
+        .iter()
+        .filter(|row| row.samples)
+        .map(draw)
+        .collect();
+    let ticket = runner.submit(&plan, draws);
+    let mut samples = runner.collect(ticket).unwrap().samples.into_iter();
+    for row in &plan.rows {
+        let token = row.samples.then(|| samples.next().unwrap().unwrap().token);
+        let advanced = scheduler.advance(row, token);
+        if advanced != Advance::Applied {
+            continue;
+        }
+        served
+            .answers
+            .entry(row.sequence)
+            .or_default()
+            .extend(token);
+        if scheduler.sequence(row.sequence).unwrap().tokens().len() >= max_len(row.sequence.0) {
+            scheduler.remove(row.sequence);
+        }
+    }
+}
+
+fn decision(row: &Row) -> (SequenceId, usize, usize, Vec<u32>) {
+    let blocks = row.block_table.iter().map(|block| block.0).collect();
+    (row.sequence, row.start, row.tokens.len(), blocks)
+}
+
+/// Greedy and random ones in turns.
+fn draw(row: &Row) -> Draw {
+    let SequenceId(id) = row.sequence;
+    Draw {
+        params: Arc::new(SamplingParams {
+            temperature: (id % 3) as f32 * 0.5,
+            top_k: (id % 4 == 1).then_some(20),
+            top_p: if id % 5 == 2 { 0.9 } else { 1.0 },
+            seed: id,
+            ..SamplingParams::default()
+        }),
+        position: (row.start + row.tokens.len()) as u64,
+        attempt: 0,
+        mask: TokenMask::default(),
+        watch: Arc::from([]),
+        history: None,
+    }
+}
+
+fn request(id: u64) -> NewSequence {
+    let len = prompt_len(id);
+    // A third of them begin alike.
+    let start = if id % 3 == 0 { 0 } else { id as u32 * 7 };
+    NewSequence {
+        id: SequenceId(id),
+        tokens: (0..len as u32).map(|i| (start + i * 13) % 64).collect(),
+        priority: Priority::Standard,
+        tenant: Tenant([0; 32]),
+        max_len: max_len(id),
+    }
+}
+
+fn prompt_len(id: u64) -> usize {
+    1 + (id * 37 % 80) as usize
+}
+
+fn max_len(id: u64) -> usize {
+    (prompt_len(id) + 1 + (id * 11 % 30) as usize).min(MAX_MODEL_LEN)
+}
+
+fn runner(choice: DeviceChoice) -> CandleRunner {
+    let dir = Path::new("../../models/tests/golden/llama2");
+    let options = LoadOptions {
+        device: open(choice).unwrap(),
+        ..LoadOptions::default()
+    };
+    let decoder = Decoder::load(dir, &options).unwrap();
+    let cache = decoder.new_cache(NUM_BLOCKS as usize).unwrap();
+    CandleRunner::new(decoder, cache).unwrap()
+}
