@@ -16,6 +16,7 @@ mod element;
 mod kv_write;
 mod linear;
 mod paged_attention;
+mod silu_mul;
 
 pub use add_rms_norm::{add_rms_norm, rms_norm};
 pub use batch::{BatchError, PagedBatch, SequenceSpan};
@@ -25,6 +26,7 @@ pub use device::emulation::{Order, emulate};
 pub use kv_write::kv_write;
 pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};
+pub use silu_mul::silu_mul;
 
 /// Tokens in one block of the paged cache.
 ///

@@ -3,6 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{Order, emulate};
 
+/// All that kernels are compiled for.
+pub(crate) const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
+
 /// How far an element may be from the plain loops': `absolute + relative * |expected|`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tolerance {

@@ -3,3 +3,4 @@
 
 mod add_rms_norm;
 mod check;
+mod silu_mul;
