@@ -1,5 +1,7 @@
 //! The element types of cache and activations.
 
+use std::ops::Deref;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 use half::{bf16, f16};
 
@@ -120,6 +122,28 @@ pub(crate) fn with_both<T: Element, R>(
         elements(op, x_storage, x_layout)?,
         elements(op, y_storage, y_layout)?,
     ))
+}
+
+/// A tensor held for reading, in the host's memory.
+pub(crate) struct Host<'a, S> {
+    storage: S,
+    layout: &'a Layout,
+}
+
+/// Holds a tensor for reading.
+pub(crate) fn host(tensor: &Tensor) -> Host<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Host { storage, layout }
+}
+
+impl<S: Deref<Target = Storage>> Host<'_, S> {
+    /// Its contiguous elements.
+    pub(crate) fn elements<T: WithDType>(&self, op: &str) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => elements(op, storage, self.layout),
+            _ => bail!("{op}: all tensors must be on one device"),
+        }
+    }
 }
 
 /// The contiguous elements that a layout covers.

@@ -13,6 +13,7 @@ mod block_copy;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod device;
 mod element;
+mod embedding;
 mod kv_write;
 mod linear;
 mod paged_attention;
@@ -23,6 +24,7 @@ pub use batch::{BatchError, PagedBatch, SequenceSpan};
 pub use block_copy::block_copy;
 #[cfg(feature = "emulation")]
 pub use device::emulation::{Order, emulate};
+pub use embedding::embedding;
 pub use kv_write::kv_write;
 pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};

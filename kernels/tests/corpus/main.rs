@@ -3,4 +3,5 @@
 
 mod add_rms_norm;
 mod check;
+mod embedding;
 mod silu_mul;
