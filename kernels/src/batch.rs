@@ -24,6 +24,11 @@ impl SequenceSpan {
         self.context_len - self.query_len
     }
 
+    /// Positions of the query tokens.
+    fn positions(&self) -> std::ops::Range<usize> {
+        self.first_position()..self.context_len
+    }
+
     /// The cache slot of a position: block * [`BLOCK_TOKENS`] + offset.
     pub fn slot(&self, position: usize) -> u32 {
         self.block_table[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32
@@ -41,6 +46,7 @@ pub struct PagedBatch {
     num_tokens: usize,
     num_blocks: usize,
     slots: Tensor,
+    positions: Tensor,
 }
 
 /// Why a batch description cannot be right. Each is a mistake of the caller's bookkeeping.
@@ -140,11 +146,15 @@ impl PagedBatch {
         let slots = check(&spans, num_blocks).map_err(candle_core::Error::wrap)?;
         let num_tokens = slots.len();
         let slots = Tensor::from_vec(slots, num_tokens, device)?;
+        let positions = spans.iter().flat_map(SequenceSpan::positions);
+        let positions: Vec<u32> = positions.map(|position| position as u32).collect();
+        let positions = Tensor::from_vec(positions, num_tokens, device)?;
         Ok(Self {
             spans,
             num_tokens,
             num_blocks,
             slots,
+            positions,
         })
     }
 
@@ -167,6 +177,11 @@ impl PagedBatch {
     pub fn slots(&self) -> &Tensor {
         &self.slots
     }
+
+    /// Where each row stands in its sequence, u32 `[num_tokens]`.
+    pub fn positions(&self) -> &Tensor {
+        &self.positions
+    }
 }
 
 /// Returns the slot of each row.
@@ -174,7 +189,7 @@ fn check(spans: &[SequenceSpan], num_blocks: usize) -> std::result::Result<Vec<u
     let mut slots = Vec::new();
     for (sequence, span) in spans.iter().enumerate() {
         check_span(sequence, span, slots.len(), num_blocks)?;
-        slots.extend((span.first_position()..span.context_len).map(|p| span.slot(p)));
+        slots.extend(span.positions().map(|p| span.slot(p)));
     }
     match first_duplicate(&slots) {
         Some(slot) => Err(BatchError::SharedSlot { slot }),

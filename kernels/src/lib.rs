@@ -17,6 +17,7 @@ mod embedding;
 mod kv_write;
 mod linear;
 mod paged_attention;
+mod rope_kv_write;
 mod silu_mul;
 
 pub use add_rms_norm::{add_rms_norm, rms_norm};
@@ -28,6 +29,7 @@ pub use embedding::embedding;
 pub use kv_write::kv_write;
 pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};
+pub use rope_kv_write::rope_kv_write;
 pub use silu_mul::silu_mul;
 
 /// Tokens in one block of the paged cache.

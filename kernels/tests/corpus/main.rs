@@ -4,4 +4,5 @@
 mod add_rms_norm;
 mod check;
 mod embedding;
+mod rope_kv_write;
 mod silu_mul;
