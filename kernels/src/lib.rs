@@ -18,6 +18,7 @@ mod kv_write;
 mod linear;
 mod paged_attention;
 mod rope_kv_write;
+mod route;
 mod silu_mul;
 
 pub use add_rms_norm::{add_rms_norm, rms_norm};
@@ -30,6 +31,7 @@ pub use kv_write::kv_write;
 pub use linear::linear;
 pub use paged_attention::{AttentionParams, paged_attention};
 pub use rope_kv_write::rope_kv_write;
+pub use route::{Routing, route};
 pub use silu_mul::silu_mul;
 
 /// Tokens in one block of the paged cache.

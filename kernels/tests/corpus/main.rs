@@ -5,4 +5,5 @@ mod add_rms_norm;
 mod check;
 mod embedding;
 mod rope_kv_write;
+mod route;
 mod silu_mul;
