@@ -21,6 +21,10 @@ constexpr int WARP = 32;
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+// Before a loop with a constant count whose counter picks registers: left rolled, the array that it
+// runs over would lie in memory.
+#define UNROLL _Pragma("unroll")
+
 using bf16 = __nv_bfloat16;
 using f16 = __half;
 

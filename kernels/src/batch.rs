@@ -3,6 +3,8 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::BLOCK_TOKENS;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+use crate::device_batch::DeviceBatch;
 
 /// The part of one sequence that a step computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub struct PagedBatch {
     num_blocks: usize,
     slots: Tensor,
     positions: Tensor,
+    /// Only where kernels read it.
+    #[cfg(any(feature = "cuda", feature = "emulation"))]
+    on_device: Option<DeviceBatch>,
 }
 
 /// Why a batch description cannot be right. Each is a mistake of the caller's bookkeeping.
@@ -149,12 +154,19 @@ impl PagedBatch {
         let positions = spans.iter().flat_map(SequenceSpan::positions);
         let positions: Vec<u32> = positions.map(|position| position as u32).collect();
         let positions = Tensor::from_vec(positions, num_tokens, device)?;
+        #[cfg(any(feature = "cuda", feature = "emulation"))]
+        let on_device = match crate::device::backend_on(device) {
+            Some(_) if num_tokens > 0 => Some(DeviceBatch::new(&spans, device)?),
+            _ => None,
+        };
         Ok(Self {
             spans,
             num_tokens,
             num_blocks,
             slots,
             positions,
+            #[cfg(any(feature = "cuda", feature = "emulation"))]
+            on_device,
         })
     }
 
@@ -181,6 +193,18 @@ impl PagedBatch {
     /// Where each row stands in its sequence, u32 `[num_tokens]`.
     pub fn positions(&self) -> &Tensor {
         &self.positions
+    }
+
+    /// What kernels read of a batch that has rows.
+    #[cfg(any(feature = "cuda", feature = "emulation"))]
+    pub(crate) fn on_device(&self) -> Result<&DeviceBatch> {
+        match &self.on_device {
+            Some(tables) => Ok(tables),
+            None => candle_core::bail!(
+                "the batch was described for another device than the one it is used on: give \
+                 PagedBatch::new the device of q and the cache"
+            ),
+        }
     }
 }
 

@@ -5,13 +5,15 @@
 //! kernel takes its place beside `cpu.rs` behind the same signature.
 //!
 //! The paged cache of one layer is two tensors, K and V, each
-//! `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, contiguous, f32 or bf16.
+//! `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, contiguous, f32, bf16 or f16.
 
 mod add_rms_norm;
 mod batch;
 mod block_copy;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod device;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod device_batch;
 mod element;
 mod embedding;
 mod kv_write;

@@ -8,7 +8,7 @@ mod cuda;
 #[cfg(feature = "emulation")]
 pub(crate) mod emulation;
 
-use candle_core::{DType, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor};
 
 /// Threads of a warp.
 pub(crate) const WARP: u32 = 32;
@@ -35,13 +35,16 @@ pub(crate) trait Backend {
 
 /// The backend that a tensor's ops run on; `None` means the plain loops of `cpu.rs`.
 pub(crate) fn backend_of(tensor: &Tensor) -> Option<Box<dyn Backend>> {
-    match tensor.device() {
+    backend_on(tensor.device())
+}
+
+/// The same for tensors that are to be made.
+pub(crate) fn backend_on(device: &Device) -> Option<Box<dyn Backend>> {
+    match device {
         #[cfg(feature = "cuda")]
-        candle_core::Device::Cuda(device) => Some(Box::new(cuda::Cuda::new(device.clone()))),
+        Device::Cuda(device) => Some(Box::new(cuda::Cuda::new(device.clone()))),
         #[cfg(feature = "emulation")]
-        candle_core::Device::Cpu => {
-            emulation::current().map(|emulated| Box::new(emulated) as Box<dyn Backend>)
-        }
+        Device::Cpu => emulation::current().map(|emulated| Box::new(emulated) as Box<dyn Backend>),
         _ => None,
     }
 }
