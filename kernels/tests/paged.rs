@@ -10,6 +10,8 @@ use portcullis_kernels::{BLOCK_TOKENS, block_copy, kv_write};
 const TOLERANCE_F32: f64 = 5e-6;
 /// bf16 keeps 8 bits, and the result is rounded to it: half a unit in the last place of 2.
 const TOLERANCE_BF16: f64 = 2.0 / 256.0;
+/// f16 keeps 11.
+const TOLERANCE_F16: f64 = 2.0 / 2048.0;
 
 #[test]
 fn attention_equals_naive_attention_in_f64() -> Result<()> {
@@ -24,6 +26,7 @@ fn attention_equals_naive_attention_in_f64() -> Result<()> {
         }
         let tolerance = match case.dtype {
             DType::BF16 => TOLERANCE_BF16,
+            DType::F16 => TOLERANCE_F16,
             _ => TOLERANCE_F32,
         };
         assert_eq!(out.len(), expected.len());
@@ -124,7 +127,7 @@ fn check_written(
 
 #[test]
 fn blocks_are_copied_in_order_and_no_other_changes() -> Result<()> {
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
         let block_len = KV_HEADS * BLOCK_TOKENS * 4;
         // Each block is full of its own number.
         let values: Vec<f32> = (0..NUM_BLOCKS * block_len)

@@ -76,7 +76,12 @@ fn shapes_that_do_not_fit() -> Result<()> {
     );
     check(
         attend(&q.to_dtype(DType::F16)?, &cache, &cache),
-        "only f32 and bf16 are supported",
+        "q is F16, the cache F32: they must be the same",
+    );
+    let wide = |x: &Tensor| x.to_dtype(DType::F64);
+    check(
+        attend(&wide(&q)?, &wide(&cache)?, &wide(&cache)?),
+        "only f32, bf16 and f16 are supported",
     );
     check(
         attend(&q.t()?.contiguous()?.t()?, &cache, &cache),

@@ -2,16 +2,20 @@
 
 mod cpu;
 
-use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 
-use crate::{BLOCK_TOKENS, PagedBatch, element::check_dtype};
+use crate::{
+    BLOCK_TOKENS, PagedBatch,
+    element::{check_dtype, with_elements},
+};
 
 const NAME: &str = "kv_write";
 
 /// Writes `k` and `v`, `[num_tokens, kv_heads, head_dim]`, in place into `k_cache` and `v_cache`,
 /// `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, each row into its slot of `batch`.
 ///
-/// All four have one dtype, f32 or bf16, and are contiguous. Other slots keep their values.
+/// All four have one dtype, f32, bf16 or f16, and are contiguous. Other slots keep their values.
 ///
 /// # Errors
 /// Shapes or dtypes that do not fit together.
@@ -87,15 +91,6 @@ impl InplaceOp3 for KvWrite {
     ) -> Result<()> {
         let slots = crate::element::elements::<u32>(NAME, slots, slots_layout)?;
         let (cache, new) = ((cache, cache_layout), (new, new_layout));
-        match new.0 {
-            CpuStorage::F32(_) => cpu::write::<f32>(self.shape, cache, new, slots),
-            CpuStorage::BF16(_) => cpu::write::<half::bf16>(self.shape, cache, new, slots),
-            other => bail!("{NAME}: unexpected dtype {:?}", dtype(other)),
-        }
+        with_elements!(new.0, T => cpu::write::<T>(self.shape, cache, new, slots))
     }
-}
-
-fn dtype(storage: &CpuStorage) -> DType {
-    use candle_core::backend::BackendStorage;
-    storage.dtype()
 }

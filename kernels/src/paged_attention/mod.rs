@@ -1,15 +1,17 @@
 //! Causal attention of new tokens over a paged cache: prefill chunks and decodes in one batch.
 
 mod cpu;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod cuda;
+#[cfg(feature = "cuda")]
+mod flash;
 
-use std::borrow::Cow;
-
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use half::bf16;
 
 use crate::{
     BLOCK_TOKENS, PagedBatch,
-    element::{check_dtype, elements},
+    element::{Element, check_dtype, elements, with_elements},
 };
 
 const NAME: &str = "paged_attention";
@@ -28,12 +30,14 @@ pub struct AttentionParams {
 /// hold them already (see [`kv_write`](crate::kv_write)).
 ///
 /// Query head `h` reads K/V head `h / (num_heads / kv_heads)`. `q` and the caches,
-/// `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, are f32 or bf16 and contiguous; the result has
-/// shape and dtype of `q`. A row's bits depend on its own sequence only: neither on its neighbours
-/// in the batch nor on how its sequence was cut into chunks.
+/// `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, are f32, bf16 or f16, of one dtype
+/// and contiguous; the result has shape and dtype of `q`. A row's bits depend on its own sequence
+/// only: neither on its neighbours in the batch nor on how its sequence was cut into chunks. On a
+/// card with bf16 or f16 and a head dimension of 64 or 128, FlashAttention computes chunks of more
+/// than one token, which may differ in the last bits from the same row as a chunk of its own.
 ///
 /// # Errors
-/// Shapes or dtypes that do not fit together.
+/// Shapes or dtypes that do not fit together; on a card, a head that is no multiple of 16 bytes.
 ///
 /// Source: PagedAttention, arXiv:2309.06180; sliding window as in Mistral 7B, arXiv:2310.06825.
 pub fn paged_attention(
@@ -43,16 +47,20 @@ pub fn paged_attention(
     batch: &PagedBatch,
     params: AttentionParams,
 ) -> Result<Tensor> {
-    let heads = Heads::of(q, k_cache, v_cache, batch)?;
-    q.apply_op3_no_bwd(
-        k_cache,
-        v_cache,
-        &PagedAttention {
-            batch,
-            params,
-            heads,
-        },
-    )
+    let op = PagedAttention {
+        batch,
+        params,
+        heads: Heads::of(q, k_cache, v_cache, batch)?,
+    };
+    #[cfg(any(feature = "cuda", feature = "emulation"))]
+    if let Some(backend) = crate::device::backend_of(q) {
+        #[cfg(feature = "cuda")]
+        if op.is_for_flash(q) {
+            return op.launch_with_flash(&*backend, q, k_cache, v_cache);
+        }
+        return op.launch(&*backend, q, k_cache, v_cache);
+    }
+    q.apply_op3_no_bwd(k_cache, v_cache, &op)
 }
 
 struct PagedAttention<'a> {
@@ -74,7 +82,13 @@ impl Heads {
         let (num_tokens, num_heads, head_dim) = q.dims3()?;
         let (_, kv_heads, _, _) = k_cache.dims4()?;
         check_dtype(NAME, "q", q.dtype())?;
-        check_dtype(NAME, "the cache", k_cache.dtype())?;
+        if q.dtype() != k_cache.dtype() {
+            bail!(
+                "{NAME}: q is {:?}, the cache {:?}: they must be the same",
+                q.dtype(),
+                k_cache.dtype()
+            );
+        }
         if k_cache.dims() != [batch.num_blocks(), kv_heads, BLOCK_TOKENS, head_dim] {
             bail!(
                 "{NAME}: q of {:?} does not fit a cache of {:?}",
@@ -120,31 +134,25 @@ impl CustomOp3 for PagedAttention<'_> {
         v_cache: &CpuStorage,
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let rows = widen(q, q_layout)?;
-        let out = match k_cache {
-            CpuStorage::BF16(_) => {
-                let k = elements::<bf16>(NAME, k_cache, k_layout)?;
-                self.attend(&rows, k, elements(NAME, v_cache, v_layout)?)
-            }
-            _ => {
-                let k = elements::<f32>(NAME, k_cache, k_layout)?;
-                self.attend(&rows, k, elements(NAME, v_cache, v_layout)?)
-            }
-        };
-        let out = match q {
-            CpuStorage::BF16(_) => CpuStorage::BF16(out.into_iter().map(bf16::from_f32).collect()),
-            _ => CpuStorage::F32(out),
-        };
+        let (q, k, v) = ((q, q_layout), (k_cache, k_layout), (v_cache, v_layout));
+        let out = with_elements!(k_cache, T => self.run::<T>(q, k, v)?);
         Ok((out, q_layout.shape().clone()))
     }
 }
 
-fn widen<'a>(q: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
-    match q {
-        CpuStorage::BF16(_) => {
-            let narrow = elements::<bf16>(NAME, q, layout)?;
-            Ok(narrow.iter().map(|value| value.to_f32()).collect())
-        }
-        _ => Ok(Cow::Borrowed(elements::<f32>(NAME, q, layout)?)),
+impl PagedAttention<'_> {
+    fn run<T: Element>(
+        &self,
+        q: (&CpuStorage, &Layout),
+        k: (&CpuStorage, &Layout),
+        v: (&CpuStorage, &Layout),
+    ) -> Result<CpuStorage> {
+        let q: Vec<f32> = elements::<T>(NAME, q.0, q.1)?
+            .iter()
+            .map(|value| value.widen())
+            .collect();
+        let out = self.attend::<T>(&q, elements(NAME, k.0, k.1)?, elements(NAME, v.0, v.1)?);
+        let out = out.into_iter().map(T::narrow).collect();
+        Ok(T::to_cpu_storage_owned(out))
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn corpus() -> Vec<Case> {
     let mut cases = Vec::new();
     for head_dim in HEAD_DIMS {
         for group in GROUPS {
-            for dtype in [DType::F32, DType::BF16] {
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
                 for window in [None, Some(1), Some(20), Some(40)] {
                     cases.push(Case {
                         head_dim,

@@ -28,6 +28,21 @@ impl Tolerance {
         }
     }
 
+    /// For attention: the weights of values of up to 2 are rounded to the 16-bit types before tensor
+    /// cores multiply them, and in f32 are as far off as scores that were summed in another order.
+    pub(crate) fn attention(dtype: DType) -> Self {
+        let weights = match dtype {
+            DType::BF16 => 2f64.powi(-9),
+            DType::F16 => 2f64.powi(-12),
+            _ => 2f64.powi(-20),
+        };
+        let result = Self::of(dtype);
+        Self {
+            absolute: result.absolute + 2.0 * weights,
+            ..result
+        }
+    }
+
     /// Every bit as the plain loops have it.
     pub(crate) const EXACT: Self = Self {
         absolute: 0.0,

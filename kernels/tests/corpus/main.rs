@@ -4,6 +4,7 @@
 mod add_rms_norm;
 mod check;
 mod embedding;
+mod paged_attention;
 mod rope_kv_write;
 mod route;
 mod silu_mul;
