@@ -1,21 +1,25 @@
 //! Copies whole blocks within the paged cache, for a fork's tail block.
 
+mod cpu;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod cuda;
+
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 
 use crate::{
     BLOCK_TOKENS,
-    element::{Element, check_dtype, elements_mut},
+    element::{Element, check_dtype, elements_mut, with_elements},
 };
-
-mod cpu;
 
 const NAME: &str = "block_copy";
 
 /// Copies block `from` over block `to` for each pair, one pair after the other, in place in
-/// `cache`, `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, f32 or bf16, contiguous.
+/// `cache`, `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, f32, bf16 or f16, contiguous.
 ///
 /// # Errors
-/// A block that the cache does not have, or a tensor that is no cache.
+/// A block that the cache does not have, or a tensor that is no cache; on a card, blocks that are no
+/// multiple of 16 bytes.
 pub fn block_copy(cache: &Tensor, pairs: &[(u32, u32)]) -> Result<()> {
     let (num_blocks, kv_heads, block_tokens, head_dim) = cache.dims4()?;
     check_dtype(NAME, "the cache", cache.dtype())?;
@@ -31,6 +35,10 @@ pub fn block_copy(cache: &Tensor, pairs: &[(u32, u32)]) -> Result<()> {
         }
     }
     let block_len = kv_heads * block_tokens * head_dim;
+    #[cfg(any(feature = "cuda", feature = "emulation"))]
+    if let Some(backend) = crate::device::backend_of(cache) {
+        return cuda::block_copy(&*backend, cache, pairs, block_len);
+    }
     cache.inplace_op1(&BlockCopy { pairs, block_len })
 }
 
@@ -57,9 +65,6 @@ impl InplaceOp1 for BlockCopy<'_> {
     }
 
     fn cpu_fwd(&self, cache: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        match cache {
-            CpuStorage::BF16(_) => self.run::<half::bf16>(cache, layout),
-            _ => self.run::<f32>(cache, layout),
-        }
+        with_elements!(cache, T => self.run::<T>(cache, layout))
     }
 }

@@ -2,6 +2,7 @@
 //! card where the tests are compiled with `cuda`.
 
 mod add_rms_norm;
+mod block_copy;
 mod check;
 mod embedding;
 mod paged_attention;
