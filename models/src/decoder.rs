@@ -9,12 +9,11 @@ mod rope;
 use std::path::Path;
 
 use attention::Attention;
-use candle_core::{DType, Device, Module, Tensor, bail};
-use candle_nn::Embedding;
+use candle_core::{DType, Device, Tensor, bail};
 use feed_forward::FeedForward;
 use linear::Linear;
 use norm::{Norm, Stream};
-use portcullis_kernels::{PagedBatch, SequenceSpan};
+use portcullis_kernels::{PagedBatch, SequenceSpan, embedding};
 use rope::Rope;
 
 use crate::weights::Weights;
@@ -25,7 +24,8 @@ pub struct Decoder {
     config: Config,
     dtype: DType,
     device: Device,
-    embedding: Embedding,
+    /// `[vocab, hidden]`
+    embedding: Tensor,
     layers: Vec<Layer>,
     norm: Norm,
     output: Linear,
@@ -105,9 +105,9 @@ impl Decoder {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let vocab = [config.vocab_size, config.hidden_size];
-        let embedding = weights.get("model.embed_tokens.weight", &vocab)?;
+        let table = weights.get("model.embed_tokens.weight", &vocab)?;
         let output = match config.tied_embeddings {
-            true => embedding.clone(),
+            true => table.clone(),
             false => weights.get("lm_head.weight", &vocab)?,
         };
         let layer = |index| Layer::load(&config, weights, index);
@@ -116,9 +116,9 @@ impl Decoder {
                 .map(layer)
                 .collect::<Result<_, _>>()?,
             norm: Norm::load(weights, "model.norm.weight", config.hidden_size, &config)?,
-            embedding: Embedding::new(embedding, config.hidden_size),
+            embedding: table,
             output: Linear::new(output, None),
-            rope: Rope::new(&config, dtype, device)?,
+            rope: Rope::new(&config, device)?,
             dtype,
             device: device.clone(),
             config,
@@ -152,10 +152,13 @@ impl Decoder {
         let paged = PagedBatch::new(batch.sequences.clone(), cache.num_blocks(), &self.device)?;
         self.check(batch, paged.num_tokens())?;
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
-        let rotation = self.rope.at(&batch.positions)?;
-        let mut stream = Stream::new(self.embedding.forward(&tokens)?);
+        let mut stream = Stream::new(embedding(&tokens, &self.embedding)?);
         for (index, layer) in self.layers.iter().enumerate() {
-            layer.forward(&mut stream, &rotation, &paged, cache.layer(index))?;
+            layer.forward(&mut stream, &self.rope, &paged, cache.layer(index))?;
+        }
+        if batch.sample_rows.is_empty() {
+            // A card has no tensors without elements.
+            return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
         }
         let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
         let sampled = stream.select(&rows)?.norm(&self.norm)?;
@@ -225,12 +228,12 @@ impl Layer {
     fn forward(
         &self,
         stream: &mut Stream,
-        rotation: &rope::Rotation,
+        rope: &Rope,
         batch: &PagedBatch,
         cache: &crate::kv_cache::LayerCache,
     ) -> candle_core::Result<()> {
         let normed = stream.norm(&self.attention_norm)?;
-        stream.add(self.attention.forward(&normed, rotation, batch, cache)?);
+        stream.add(self.attention.forward(&normed, rope, batch, cache)?);
         let normed = stream.norm(&self.feed_forward_norm)?;
         stream.add(self.feed_forward.forward(&normed)?);
         Ok(())

@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "each test file uses its part")]
 mod common;
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 use common::{FAMILIES, Golden, Pieces, worst_difference};
 use portcullis_kernels::{Order, emulate};
@@ -14,9 +16,6 @@ use portcullis_models::LoadOptions;
 const TOLERANCE_F32: f32 = 1e-4;
 /// The same through cuBLAS, whose products may be summed in parts.
 const TOLERANCE_CARD_F32: f32 = 1e-3;
-/// bf16 keeps 8 bits, f16 keeps 11: two layers of it on logits of about 4.
-const TOLERANCE_BF16: f32 = 0.25;
-const TOLERANCE_F16: f32 = 0.04;
 
 #[test]
 fn every_family_equals_transformers_in_the_emulation() {
@@ -78,19 +77,24 @@ fn every_family_equals_transformers_on_a_card() {
     short_numbers_stay_close(&device, |compute| compute());
 }
 
+/// In bf16 and f16 the kernels are hardly further from f32 than the plain loops.
 fn short_numbers_stay_close(device: &Device, run: impl Fn(&dyn Fn() -> Tensor) -> Tensor) {
-    for (dtype, tolerance) in [(DType::BF16, TOLERANCE_BF16), (DType::F16, TOLERANCE_F16)] {
-        // Of a mixture, rounding may choose other experts: nothing would be close.
-        for family in FAMILIES.into_iter().filter(|family| *family != "mixtral") {
-            let golden = Golden::load(family);
-            let options = LoadOptions {
-                dtype,
-                device: device.clone(),
-                ..LoadOptions::default()
-            };
-            let logits = run(&|| golden.compute(&options, Pieces::of(32)));
-            let worst = worst_difference(&logits, &golden.logits);
-            assert!(worst <= tolerance, "{family} in {dtype:?}: off by {worst}");
-        }
+    let demo = Golden::load("llama2").moved(Path::new("demo/llama"));
+    let compute = |dtype, device: &Device| {
+        let options = LoadOptions {
+            dtype,
+            device: device.clone(),
+            ..LoadOptions::default()
+        };
+        demo.compute(&options, Pieces::of(32))
+    };
+    let exact = compute(DType::F32, &Device::Cpu);
+    for dtype in [DType::BF16, DType::F16] {
+        let plain = worst_difference(&compute(dtype, &Device::Cpu), &exact);
+        let kernels = worst_difference(&run(&|| compute(dtype, device)), &exact);
+        assert!(
+            kernels <= 1.5 * plain,
+            "{dtype:?}: kernels are off by {kernels}, plain loops by {plain}"
+        );
     }
 }

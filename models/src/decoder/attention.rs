@@ -1,11 +1,11 @@
 //! Grouped-query attention over the paged cache.
 
 use candle_core::{Result, Tensor};
-use portcullis_kernels::{AttentionParams, PagedBatch, kv_write, paged_attention};
+use portcullis_kernels::{AttentionParams, PagedBatch, paged_attention};
 
 use super::linear::Linear;
 use super::norm::Norm;
-use super::rope::Rotation;
+use super::rope::Rope;
 use crate::kv_cache::LayerCache;
 use crate::weights::Weights;
 use crate::{Config, ModelError};
@@ -73,7 +73,7 @@ impl Attention {
     pub(super) fn forward(
         &self,
         x: &Tensor,
-        rotation: &Rotation,
+        rope: &Rope,
         batch: &PagedBatch,
         cache: &LayerCache,
     ) -> Result<Tensor> {
@@ -84,8 +84,7 @@ impl Attention {
         let q = self.heads(self.q.forward(x)?, self.num_heads, q_norm)?;
         let k = self.heads(self.k.forward(x)?, self.num_kv_heads, k_norm)?;
         let v = self.heads(self.v.forward(x)?, self.num_kv_heads, None)?;
-        let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
-        kv_write(&k, &v, &cache.k, &cache.v, batch)?;
+        let q = rope.write(&q, &k, &v, batch, cache)?;
         let mixed = paged_attention(&q, &cache.k, &cache.v, batch, self.params)?;
         self.output.forward(&mixed.flatten_from(1)?)
     }

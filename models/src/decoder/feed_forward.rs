@@ -1,6 +1,7 @@
 //! The feed-forward part: one gated MLP, or a mixture of them.
 
 use candle_core::{DType, Result, Tensor};
+use portcullis_kernels::silu_mul;
 
 use super::linear::Linear;
 use crate::weights::Weights;
@@ -65,7 +66,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = (self.gate.forward(x)?.silu()? * self.up.forward(x)?)?;
+        let gated = silu_mul(&self.gate.forward(x)?, &self.up.forward(x)?)?;
         self.down.forward(&gated)
     }
 }

@@ -2,51 +2,42 @@
 
 use std::f64::consts::PI;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
+use portcullis_kernels::{PagedBatch, rope_kv_write};
 
+use crate::kv_cache::LayerCache;
 use crate::{Config, RopeScaling};
 
-/// Cosines and sines for every position of the context, `[max_position, head_dim / 2]`.
+/// Cosines and sines for every position of the context, f32 `[max_position, head_dim / 2]`.
 pub(super) struct Rope {
-    cos: Tensor,
-    sin: Tensor,
-    device: Device,
-}
-
-/// Cosines and sines of the rows of a batch, `[num_tokens, head_dim / 2]`.
-pub(super) struct Rotation {
     cos: Tensor,
     sin: Tensor,
 }
 
 impl Rope {
-    pub(super) fn new(config: &Config, dtype: DType, device: &Device) -> Result<Self> {
+    pub(super) fn new(config: &Config, device: &Device) -> Result<Self> {
         let frequencies = frequencies(config);
         let angles: Vec<f32> = (0..config.max_position)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * *f as f32))
             .collect();
         let angles = Tensor::from_vec(angles, (config.max_position, config.head_dim / 2), device)?;
         Ok(Self {
-            cos: angles.cos()?.to_dtype(dtype)?,
-            sin: angles.sin()?.to_dtype(dtype)?,
-            device: device.clone(),
+            cos: angles.cos()?,
+            sin: angles.sin()?,
         })
     }
 
-    pub(super) fn at(&self, positions: &[u32]) -> Result<Rotation> {
-        let positions = Tensor::new(positions, &self.device)?;
-        Ok(Rotation {
-            cos: self.cos.index_select(&positions, 0)?,
-            sin: self.sin.index_select(&positions, 0)?,
-        })
-    }
-}
-
-impl Rotation {
-    /// Rotates q or k, `[num_tokens, heads, head_dim]`.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::rotary_emb::rope_thd(&x.unsqueeze(0)?.contiguous()?, &self.cos, &self.sin)?
-            .squeeze(0)
+    /// Rotates q and k, `[num_tokens, heads, head_dim]`, to their positions, writes k and v into
+    /// the cache and returns q.
+    pub(super) fn write(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        batch: &PagedBatch,
+        cache: &LayerCache,
+    ) -> Result<Tensor> {
+        rope_kv_write(q, k, v, &self.cos, &self.sin, &cache.k, &cache.v, batch)
     }
 }
 
