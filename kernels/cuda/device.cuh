@@ -61,7 +61,7 @@ template <typename T> __device__ __forceinline__ T shuffle(T value, int lane) {
 }
 
 // One bit a lane.
-__device__ __forceinline__ uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
+__device__ __forceinline__ uint32_t ballot_warp(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
 
 __device__ __forceinline__ void sync_warp() { __syncwarp(); }
 
@@ -169,6 +169,9 @@ template <typename T> __device__ __forceinline__ uint32_t pack2(float low, float
   memcpy(&bits, values, sizeof bits);
   return bits;
 }
+
+// x times its logistic function.
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
 struct Sum {
   template <typename T> __device__ __forceinline__ T operator()(T a, T b) const { return a + b; }

@@ -154,8 +154,8 @@ template <typename T> T shuffle(T value, int lane) {
   return emulation::lane_value<T>(slots, uint32_t(lane) % WARP);
 }
 
-inline uint32_t ballot(bool predicate) {
-  const auto *slots = emulation::exchange("ballot", &predicate, sizeof predicate);
+inline uint32_t ballot_warp(bool predicate) {
+  const auto *slots = emulation::exchange("ballot_warp", &predicate, sizeof predicate);
   uint32_t word = 0;
   for (uint32_t lane = 0; lane < emulation::lanes(); lane++)
     word |= uint32_t(emulation::lane_value<bool>(slots, lane)) << lane;

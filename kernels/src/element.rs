@@ -113,15 +113,8 @@ pub(crate) fn with_both<T: Element, R>(
     y: &Tensor,
     compute: impl FnOnce(&[T], &[T]) -> R,
 ) -> Result<R> {
-    let (x_storage, x_layout) = x.storage_and_layout();
-    let (y_storage, y_layout) = y.storage_and_layout();
-    let (Storage::Cpu(x_storage), Storage::Cpu(y_storage)) = (&*x_storage, &*y_storage) else {
-        bail!("{op}: both tensors must be in the host's memory");
-    };
-    Ok(compute(
-        elements(op, x_storage, x_layout)?,
-        elements(op, y_storage, y_layout)?,
-    ))
+    let (x, y) = (host(x), host(y));
+    Ok(compute(x.elements(op)?, y.elements(op)?))
 }
 
 /// A tensor held for reading, in the host's memory.

@@ -14,7 +14,7 @@ const TILE: usize = 4;
 const JOB_OUT: usize = 16;
 
 /// `x` `[rows, size_in]` times the transpose of `weight` `[size_out, size_in]`.
-pub(super) fn product<T: Fill>(x: &[f32], weight: &[T], size_in: usize) -> Vec<f32> {
+pub(crate) fn product<T: Fill>(x: &[f32], weight: &[T], size_in: usize) -> Vec<f32> {
     let (rows, size_out) = (x.len() / size_in, weight.len() / size_in);
     let instructions = Instructions::detect();
     // By weight row first, so that each job owns a stretch of the result.

@@ -5,12 +5,12 @@ use half::{bf16, f16};
 use crate::element::Element;
 
 /// Partial sums of one dot product: one AVX-512 register, or two of AVX2.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen partial sums. Every form adds the same products to the same lanes.
 ///
 /// A form other than [`Portable`] may only be used where its instructions have been found.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     fn zero() -> Self;
     fn load(values: &[f32; LANES]) -> Self;
     fn load_bf16(values: &[bf16; LANES]) -> Self;
@@ -20,7 +20,7 @@ pub(super) trait Lanes: Copy {
 }
 
 /// An element that fills lanes.
-pub(super) trait Fill: Element {
+pub(crate) trait Fill: Element {
     fn fill<L: Lanes>(values: &[Self; LANES]) -> L;
 }
 

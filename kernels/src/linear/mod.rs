@@ -9,7 +9,8 @@ mod lanes;
 
 use candle_core::{Result, Tensor, bail};
 
-use self::lanes::Fill;
+pub(crate) use self::cpu::product;
+pub(crate) use self::lanes::Fill;
 use crate::element::{check_dtype, with_both, with_elements};
 
 const NAME: &str = "linear";
@@ -54,7 +55,7 @@ fn on_cpu<T: Fill>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, size_in) = x.dims2()?;
     let size_out = weight.dim(0)?;
     let out = with_both::<T, _>(NAME, x, weight, |x, weight| {
-        cpu::product(&widened(x), weight, size_in)
+        product(&widened(x), weight, size_in)
     })?;
     let out: Vec<T> = out.into_iter().map(T::narrow).collect();
     Tensor::from_vec(out, (rows, size_out), x.device())

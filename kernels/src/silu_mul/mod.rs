@@ -6,6 +6,7 @@ mod cuda;
 
 use candle_core::{Result, Tensor, bail};
 
+pub(crate) use self::cpu::silu;
 use crate::element::{check_dtype, map2, with_elements};
 
 const NAME: &str = "silu_mul";

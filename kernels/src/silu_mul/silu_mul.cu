@@ -9,10 +9,7 @@ template <typename T> struct SiluMul {
 
 constexpr int SILU_MUL_THREADS = 256;
 
-template <typename T> __device__ T silu_mul_one(T gate, T up) {
-  const float x = to_float(gate);
-  return from_float<T>(x / (1.0f + expf(-x)) * to_float(up));
-}
+template <typename T> __device__ T silu_mul_one(T gate, T up) { return from_float<T>(silu(to_float(gate)) * to_float(up)); }
 
 template <typename T> __device__ void silu_mul(const SiluMul<T> &p) {
   constexpr int LEN = Pack<T>::LEN;
