@@ -158,7 +158,11 @@ impl Decoder {
         }
         if batch.sample_rows.is_empty() {
             // A card has no tensors without elements.
-            return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
+            return Ok(Tensor::zeros(
+                (0, self.config.vocab_size),
+                DType::F32,
+                &Device::Cpu,
+            )?);
         }
         let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
         let sampled = stream.select(&rows)?.norm(&self.norm)?;
