@@ -53,7 +53,8 @@ fn tokens(len: usize) -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(token, 1..len)
 }
 
-/// A thread for each place, each on its own: what [`Threads`] must come to.
+/// A thread for each place, each on its own: what [`Threads`] must come to. Of the matches of a rule
+/// that end at one byte only the longest counts.
 #[derive(Default)]
 struct SingleThreads(Vec<(usize, StateID)>);
 
@@ -63,9 +64,15 @@ impl SingleThreads {
         let mut found = Vec::new();
         let mut last = before.last().copied();
         for (at, &byte) in (before.len()..).zip(bytes) {
+            let mut rules = Vec::new();
             self.0.retain_mut(|(start, state)| {
                 *state = lane.next(*state, byte);
-                found.extend(lane.matches(*state).map(|_| (*start, at)));
+                for rule in lane.matches(*state).map(|pattern| pattern.rule) {
+                    if !rules.contains(&rule) {
+                        rules.push(rule);
+                        found.push((*start, at));
+                    }
+                }
                 lane.is_alive(*state, at + 1 - *start)
             });
             let state = lane.next(lane.start(last), byte);

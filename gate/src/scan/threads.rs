@@ -43,6 +43,8 @@ struct Thread {
 struct Group {
     state: StateID,
     is_alive: bool,
+    /// Whether its last step told of a match.
+    matches: bool,
     /// Its new index while groups are joined.
     joined_to: Option<usize>,
 }
@@ -108,23 +110,25 @@ impl Threads {
         context: &Context<'_>,
         found: &mut Vec<Match>,
     ) -> Result<(), GaveUp> {
-        let mut any_alive = false;
-        for index in 0..self.groups.len() {
-            let group = &mut self.groups[index];
+        let (mut any_alive, mut any_matches) = (false, false);
+        for group in &mut self.groups {
+            group.matches = false;
             if !group.is_alive {
                 continue;
             }
             group.state = lane.next(group.state, byte);
             let outlook = lane.outlook(group.state);
-            group.is_alive = outlook.is_fruitful();
-            any_alive |= group.is_alive;
-            if outlook.is_match() {
-                let patterns = lane.matches(group.state);
-                self.report(index, patterns, context, found);
-            }
             if outlook.gave_up() {
                 return Err(GaveUp);
             }
+            group.is_alive = outlook.is_fruitful();
+            group.matches = outlook.is_match();
+            any_alive |= group.is_alive;
+            any_matches |= group.matches;
+        }
+        if any_matches {
+            let matched = |group: &Group| group.matches.then(|| lane.matches(group.state));
+            self.report(matched, context, found);
         }
         if !any_alive {
             self.clear();
@@ -165,27 +169,30 @@ impl Threads {
         self.groups.len() - 1
     }
 
-    /// Reports that all threads of a group match.
-    fn report<'a>(
+    /// Reports the matches of threads, whose groups tell of which patterns. Of all matches of a rule
+    /// that end here only the longest: it holds the others, and a row of `x` has as many for
+    /// `x{1,1000}` at each of its bytes as bytes before it.
+    fn report<'a, P: Iterator<Item = &'a Pattern>>(
         &self,
-        group: usize,
-        patterns: impl Iterator<Item = &'a Pattern>,
+        matched: impl Fn(&Group) -> Option<P>,
         context: &Context<'_>,
         found: &mut Vec<Match>,
     ) {
-        for pattern in patterns {
-            let threads = self.list[self.first..].iter();
-            let counting =
-                threads.filter(|thread| thread.group == group && context.counts(pattern, thread));
-            found.extend(counting.map(|thread| Match {
-                rule: pattern.rule,
-                start: thread.start,
-                end: context.at.last_end,
-                known_at: match pattern.looks_ahead {
-                    true => context.end,
-                    false => context.at.last_end,
-                },
-            }));
+        let known = found.len();
+        for thread in &self.list[self.first..] {
+            for pattern in matched(&self.groups[thread.group]).into_iter().flatten() {
+                let known_at = context.known_at(pattern);
+                let mut longer = found[known..].iter();
+                let is_held = longer.any(|l| l.rule == pattern.rule && l.known_at == known_at);
+                if !is_held && context.counts(pattern, thread) {
+                    found.push(Match {
+                        rule: pattern.rule,
+                        start: thread.start,
+                        end: context.at.last_end,
+                        known_at,
+                    });
+                }
+            }
         }
     }
 
@@ -204,12 +211,14 @@ impl Threads {
             end: end.map_or(at.last_end, |end| end + 1),
             recent,
         };
-        for (index, group) in self.groups.iter().enumerate() {
-            if group.is_alive && lane.outlook(group.state).is_match_at_end() {
-                let patterns = lane.matches_at_end(group.state);
-                let certain = patterns.filter(|pattern| end.is_some() || !pattern.looks_ahead);
-                self.report(index, certain, &context, found);
-            }
+        let matches = |group: &Group| group.is_alive && lane.outlook(group.state).is_match_at_end();
+        let certain = |group: &Group| {
+            let patterns = lane.matches_at_end(group.state);
+            patterns.filter(|pattern| end.is_some() || !pattern.looks_ahead)
+        };
+        if self.groups.iter().any(matches) {
+            let matched = |group: &Group| matches(group).then(|| certain(group));
+            self.report(matched, &context, found);
         }
     }
 
@@ -272,6 +281,7 @@ impl Group {
         Self {
             state,
             is_alive: true,
+            matches: false,
             joined_to: None,
         }
     }
@@ -298,6 +308,14 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// When a match of `pattern` that ends here is certain.
+    fn known_at(&self, pattern: &Pattern) -> usize {
+        match pattern.looks_ahead {
+            true => self.end,
+            false => self.at.last_end,
+        }
+    }
+
     /// Whether what `thread` has read satisfies the pattern's check.
     fn counts(&self, pattern: &Pattern, thread: &Thread) -> bool {
         match (pattern.check, self.recent) {

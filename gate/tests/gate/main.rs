@@ -4,6 +4,7 @@
 mod actions;
 mod attacks;
 mod checkpoints;
+mod cost;
 mod demo;
 mod diagnostics;
 mod docs;
