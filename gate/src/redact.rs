@@ -1,28 +1,33 @@
 //! Replaces what was matched, once per stretch of overlapping matches.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::Arc,
+};
 
 use crate::json::{self, JsonReader, Place};
 
 /// Stretches that are remembered. What is forgotten counts as not replaced: closed, not open.
 const PAST_MAX: usize = 64;
 
-/// A match that is to be replaced.
+/// Where the rule stands among all rules of all sets: of several replacements at one place, the
+/// first is taken.
+type Order = (usize, usize);
+
+/// What is to be replaced, and begins at a known byte.
 #[derive(Clone, Debug, PartialEq)]
 struct Span {
-    start: usize,
     end: usize,
-    /// Where the rule stands among all rules of all sets: of several replacements at one place,
-    /// the first is taken.
-    order: (usize, usize),
     with: Arc<str>,
 }
 
 /// The redactions of a completion, from the last one released to those still held.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    /// Matches that begin in text that is not released yet.
-    spans: Vec<Span>,
+    /// Matches that begin in text that is not released yet, by their rule and where they begin. Those
+    /// of a rule do not overlap.
+    spans: BTreeMap<(Order, usize), Span>,
     /// The last stretch whose replacement is released. Its end may lie ahead.
     covered: Range<usize>,
     /// What it is replaced with.
@@ -36,7 +41,7 @@ pub(crate) struct Redactor {
 impl Redactor {
     pub(crate) fn of_text() -> Self {
         Self {
-            spans: Vec::new(),
+            spans: BTreeMap::new(),
             covered: 0..0,
             covered_with: Arc::from(""),
             past: VecDeque::new(),
@@ -69,15 +74,16 @@ impl Redactor {
         let overlaps = |from: usize, to: usize| from < bytes.end && bytes.start < to;
         let mut spans = self.spans.iter();
         overlaps(self.covered.start, self.covered.end)
-            || spans.any(|span| overlaps(span.start, span.end))
+            || spans.any(|((_, start), span)| overlaps(*start, span.end))
     }
 
     /// Whether all of `bytes` is to be replaced.
     pub(crate) fn replaces(&self, bytes: &Range<usize>) -> bool {
         let mut at = bytes.start.max(self.covered.end.min(bytes.end));
         while at < bytes.end {
-            let over = self.spans.iter().filter(|span| span.start <= at);
-            match over.map(|span| span.end).max().filter(|end| *end > at) {
+            let over = self.spans.iter().filter(|((_, start), _)| *start <= at);
+            let end = over.map(|(_, span)| span.end).max();
+            match end.filter(|end| *end > at) {
                 Some(end) => at = end,
                 None => return false,
             }
@@ -90,29 +96,30 @@ impl Redactor {
         &mut self,
         span: Range<usize>,
         released: usize,
-        order: (usize, usize),
+        order: Order,
         with: &Arc<str>,
     ) {
         if span.start < released {
             self.covered.end = self.covered.end.max(span.end);
             return;
         }
-        let mut merged = Span {
-            start: span.start,
-            end: span.end,
-            order,
-            with: with.clone(),
-        };
+        let Range { mut start, mut end } = span;
         // Every further byte of a match is a match again: keep one.
-        self.spans.retain(|known| {
-            let same = known.order == order && known.start < merged.end && merged.start < known.end;
-            if same {
-                merged.start = merged.start.min(known.start);
-                merged.end = merged.end.max(known.end);
-            }
-            !same
-        });
-        self.spans.push(merged);
+        while let Some((known_start, known_end)) = self.last_before(order, end)
+            && known_end > start
+        {
+            self.spans.remove(&(order, known_start));
+            (start, end) = (start.min(known_start), end.max(known_end));
+        }
+        let with = Arc::clone(with);
+        self.spans.insert((order, start), Span { end, with });
+    }
+
+    /// The last match of the rule at `order` that begins before byte `end`.
+    fn last_before(&self, order: Order, end: usize) -> Option<(usize, usize)> {
+        let mut of_rule = self.spans.range((order, 0)..(order, end));
+        let ((_, start), span) = of_rule.next_back()?;
+        Some((*start, span.end))
     }
 
     /// Text that is not released is gone.
@@ -142,21 +149,22 @@ impl Redactor {
 
     /// The stretches to be replaced that reach into the text from `start` to `end`, in order.
     fn stretches(&mut self, start: usize, end: usize) -> Vec<Stretch> {
-        self.spans.sort_by_key(|span| (span.start, span.order));
-        let ready = self.spans.partition_point(|span| span.start < end);
+        let ready = self.spans.extract_if(.., |(_, from), _| *from < end);
+        let mut ready: Vec<_> = ready.collect();
+        ready.sort_unstable_by_key(|((order, start), _)| (*start, *order));
         let mut stretches = Vec::new();
         if self.covered.end > start {
             stretches.push(self.stretch());
         }
-        for span in self.spans.drain(..ready).collect::<Vec<_>>() {
-            if span.start < self.covered.end {
+        for ((_, start), span) in ready {
+            if start < self.covered.end {
                 self.covered.end = self.covered.end.max(span.end);
             } else {
                 self.past.push_back(self.covered.clone());
                 if self.past.len() > PAST_MAX {
                     self.past.pop_front();
                 }
-                self.covered = span.start..span.end;
+                self.covered = start..span.end;
                 self.covered_with = span.with;
                 stretches.push(self.stretch());
             }

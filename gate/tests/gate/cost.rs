@@ -1,7 +1,7 @@
 //! What hostile texts cost: as much for each byte, however many matches they are made of.
 
 use allocation_counter::measure;
-use portcullis_gate::{Checkpoint, End, Gate, Verdict};
+use portcullis_gate::{Checkpoint, End, Gate, Quota, Verdict};
 
 use crate::stream::{gate, ruleset, sample};
 
@@ -33,4 +33,16 @@ fn write(gate: &Gate, tokens: &[&str]) -> String {
         out += admitted.text();
     }
     out
+}
+
+/// A long prompt of nothing but what is replaced. With a look at every other match for each of them,
+/// this takes minutes.
+#[test]
+fn a_prompt_full_of_matches_is_read_in_one_go() {
+    const MATCHES: usize = 400_000;
+    let rule = "regex: x, on: input, action: redact, with: \"#\"";
+    let gate = Gate::new([ruleset("mode: enforce", &[rule])], Quota::NONE);
+    let admitted = gate.check_input(vec!["x ".repeat(MATCHES)]);
+    let texts = admitted.map(|admitted| admitted.texts);
+    assert_eq!(texts, Ok(vec!["# ".repeat(MATCHES)]));
 }
