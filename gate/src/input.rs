@@ -7,6 +7,16 @@ use crate::{
     redact::Redactor, scan::GaveUp, whole,
 };
 
+/// A text of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputText {
+    /// It means what it says.
+    Plain(String),
+    /// JSON, such as the arguments of a tool: rules see what it means (`\u0041` is an `A`), and a
+    /// redaction leaves it JSON.
+    Json(String),
+}
+
 /// The texts of a prompt as the model may see them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdmittedInput {
@@ -31,19 +41,18 @@ impl Gate {
         self.sets().iter().any(|set| set.set().reads_input())
     }
 
-    /// Judges the texts of a prompt: its messages, or the prompt itself.
+    /// Judges the texts of a prompt: those of its messages, or the prompt itself.
     ///
     /// # Errors
     /// A rule with `action: reject` matched, or a set could not be evaluated and says `reject`.
-    pub fn check_input(&self, texts: Vec<String>) -> Result<AdmittedInput, Box<RefusedInput>> {
-        let mut input = AdmittedInput {
-            texts,
-            findings: Vec::new(),
-        };
-        for index in 0..input.texts.len() {
-            let text = std::mem::take(&mut input.texts[index]);
+    pub fn check_input(
+        &self,
+        texts: impl IntoIterator<Item = impl Into<InputText>>,
+    ) -> Result<AdmittedInput, Box<RefusedInput>> {
+        let mut input = AdmittedInput::default();
+        for (index, text) in texts.into_iter().map(Into::into).enumerate() {
             match self.judge_text(index, &text, &mut input.findings) {
-                Ok(redacted) => input.texts[index] = redacted.unwrap_or(text),
+                Ok(redacted) => input.texts.push(redacted.unwrap_or(text.into_string())),
                 Err(refusal) => {
                     let findings = input.findings;
                     return Err(Box::new(RefusedInput { refusal, findings }));
@@ -57,13 +66,17 @@ impl Gate {
     fn judge_text(
         &self,
         index: usize,
-        text: &str,
+        text: &InputText,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<String>, Refusal> {
-        let mut redactor = Redactor::of_text();
+        let (text, is_json) = (text.as_str(), matches!(text, InputText::Json(_)));
+        let mut redactor = match is_json {
+            true => Redactor::of_json(),
+            false => Redactor::of_text(),
+        };
         let (mut redacts, mut refusal) = (false, None);
         for (number, set) in self.sets().iter().enumerate() {
-            let matches = match whole::matches(set.set().input(), text) {
+            let matches = match whole::matches(set.set().input(), text, is_json) {
                 Ok(matches) => matches,
                 Err(GaveUp) if fails_closed(set) => {
                     return Err(refuse(set, None, Cause::Automaton));
@@ -97,6 +110,25 @@ impl Gate {
             redactor.render(0, text, &mut redacted);
             redacted
         }))
+    }
+}
+
+impl InputText {
+    /// The text as it stands in the prompt.
+    pub fn as_str(&self) -> &str {
+        let (Self::Plain(text) | Self::Json(text)) = self;
+        text
+    }
+
+    fn into_string(self) -> String {
+        let (Self::Plain(text) | Self::Json(text)) = self;
+        text
+    }
+}
+
+impl From<String> for InputText {
+    fn from(text: String) -> Self {
+        Self::Plain(text)
     }
 }
 

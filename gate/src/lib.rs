@@ -44,7 +44,7 @@ pub use grammar::{
     CompiledGrammar, Grammar, GrammarError, GrammarFault, GrammarState, Vocabulary,
     VocabularyError, allowed_by_all,
 };
-pub use input::{AdmittedInput, RefusedInput};
+pub use input::{AdmittedInput, InputText, RefusedInput};
 pub use kind::{
     Checksum, GrammarSource, InjectionList, Kind, Languages, LengthLimits, LogitLimits, MassLimit,
     PersonalData, ToldByText,

@@ -282,8 +282,10 @@ impl JsonRedaction {
 }
 
 fn touching<'a>(stretches: &'a [Stretch], bytes: &Range<usize>) -> Option<&'a Stretch> {
-    let mut stretches = stretches.iter();
-    stretches.find(|stretch| stretch.bytes.start < bytes.end && bytes.start < stretch.bytes.end)
+    // They are in order and do not overlap.
+    let before = stretches.partition_point(|stretch| stretch.bytes.end <= bytes.start);
+    let next = stretches.get(before);
+    next.filter(|stretch| stretch.bytes.start < bytes.end)
 }
 
 fn scalar_len(text: &str) -> usize {

@@ -35,7 +35,7 @@ impl RuleSet {
             Side::Input => self.input(),
             Side::Output => self.output(),
         };
-        let found = matches(matcher, text).map_err(|GaveUp| NotEvaluated)?;
+        let found = matches(matcher, text, false).map_err(|GaveUp| NotEvaluated)?;
         let finding = |(rule, span): (usize, Range<usize>)| Finding {
             ruleset: self.definition().name.clone(),
             version: self.version(),
@@ -52,9 +52,13 @@ impl RuleSet {
 
 /// What `matcher` finds in `text`: rules by their index, each with its stretches of overlapping
 /// matches.
-pub(crate) fn matches(matcher: &Matcher, text: &str) -> Result<Vec<(usize, Range<usize>)>, GaveUp> {
+pub(crate) fn matches(
+    matcher: &Matcher,
+    text: &str,
+    is_json: bool,
+) -> Result<Vec<(usize, Range<usize>)>, GaveUp> {
     let mut collected = Collected::new(matcher);
-    let (mut scan, mut found) = (Scan::new(matcher, false), Vec::new());
+    let (mut scan, mut found) = (Scan::new(matcher, is_json), Vec::new());
     for (start, piece) in pieces(text) {
         scan.advance(matcher, start, piece, &mut found)?;
         collected.take(&mut found);

@@ -1,7 +1,7 @@
 //! What hostile texts cost: as much for each byte, however many matches they are made of.
 
 use allocation_counter::measure;
-use portcullis_gate::{Checkpoint, End, Gate, Quota, Verdict};
+use portcullis_gate::{Checkpoint, End, Gate, InputText, Quota, Verdict};
 
 use crate::stream::{gate, ruleset, sample};
 
@@ -42,7 +42,9 @@ fn a_prompt_full_of_matches_is_read_in_one_go() {
     const MATCHES: usize = 400_000;
     let rule = "regex: x, on: input, action: redact, with: \"#\"";
     let gate = Gate::new([ruleset("mode: enforce", &[rule])], Quota::NONE);
-    let admitted = gate.check_input(vec!["x ".repeat(MATCHES)]);
+    let text = |of: &str| format!("\"{}\"", of.repeat(MATCHES));
+    let prompt = [InputText::Plain(text("x ")), InputText::Json(text("x "))];
+    let admitted = gate.check_input(prompt);
     let texts = admitted.map(|admitted| admitted.texts);
-    assert_eq!(texts, Ok(vec!["# ".repeat(MATCHES)]));
+    assert_eq!(texts, Ok(vec![text("# "), text("# ")]));
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use portcullis_gate::{Checkpoint, End, Gate, GateState, Quota, RuleSet, Verdict, Vocabulary};
+use portcullis_gate::{
+    Checkpoint, End, Gate, GateState, InputText, Quota, RuleSet, Verdict, Vocabulary,
+};
 use portcullis_types::{Sample, TokenBytes, TokenId};
 
 const END: TokenId = 256;
@@ -142,4 +144,26 @@ fn a_grammar_without_a_model_is_satisfied_by_nothing() {
         .for_model(&vocabulary())
         .unwrap();
     assert!(!write(&mut prepared.begin(false), "abc", End::Natural).1);
+}
+
+/// The arguments of a tool in a prompt: read as what they mean, and JSON to the end.
+#[test]
+fn json_in_a_prompt_is_read_as_what_it_means_and_stays_json() {
+    let set = crate::stream::ruleset(
+        "mode: enforce",
+        &["pii: [payment_card], on: input, action: redact, with: 'a \"card\"'"],
+    );
+    let gate = Gate::new([set], Quota::NONE);
+    for (text, expected) in [
+        (
+            r#"{"pay": "\u0034111111111111111!", "n": 1}"#,
+            r#"{"pay": "a \"card\"!", "n": 1}"#,
+        ),
+        (r#"{"pay": 4111111111111111}"#, r#"{"pay": "a \"card\""}"#),
+        (r#"{"4111111111111111": []}"#, r#"{"a \"card\"": []}"#),
+    ] {
+        let admitted = gate.check_input([InputText::Json(text.to_owned())]);
+        let texts = admitted.map(|admitted| admitted.texts);
+        assert_eq!(texts, Ok(vec![expected.to_owned()]));
+    }
 }
