@@ -17,6 +17,8 @@ mod health;
 mod ids;
 mod metrics;
 mod middleware;
+mod params;
+mod prompt;
 mod routes;
 mod rules;
 mod serve;

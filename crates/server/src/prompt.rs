@@ -1,0 +1,146 @@
+//! The prompts of a call: from what was sent, past the rules on prompts, to tokens.
+
+use portcullis_gate::{AdmittedInput, Finding, Gate};
+use portcullis_text::{Message, RenderOptions, Role};
+use portcullis_types::TokenId;
+
+use crate::error::ApiError;
+use crate::params::required;
+use crate::state::App;
+use crate::wire::chat::{ChatMessage, Content, Part};
+use crate::wire::completion::Prompt;
+
+pub(crate) fn messages(messages: Option<Vec<ChatMessage>>) -> Result<Vec<Message>, ApiError> {
+    let messages = messages.ok_or_else(|| required("messages"))?;
+    if messages.is_empty() {
+        return Err(ApiError::invalid(
+            "messages",
+            "must hold at least one message",
+        ));
+    }
+    messages
+        .into_iter()
+        .enumerate()
+        .map(|(index, message)| one_message(index, message))
+        .collect()
+}
+
+fn one_message(index: usize, message: ChatMessage) -> Result<Message, ApiError> {
+    let param = || format!("messages.[{index}].content");
+    let content = match (message.content, message.role) {
+        (Some(Content::Text(text)), _) => text,
+        (Some(Content::Parts(parts)), _) => joined(parts)
+            .ok_or_else(|| ApiError::invalid(param(), "may hold text parts and no others"))?,
+        // An answer that only called tools has no content.
+        (None, Role::Assistant) => String::new(),
+        (None, _) => return Err(ApiError::invalid(param(), "must be text")),
+    };
+    Ok(Message {
+        // Templates know the older name.
+        role: match message.role {
+            Role::Developer => Role::System,
+            role => role,
+        },
+        content,
+        name: message.name,
+        tool_calls: message.tool_calls.unwrap_or_default(),
+        tool_call_id: message.tool_call_id,
+    })
+}
+
+/// As vLLM joins them.
+fn joined(parts: Vec<Part>) -> Option<String> {
+    let texts: Option<Vec<String>> = parts
+        .into_iter()
+        .map(|part| part.text.filter(|_| part.kind == "text"))
+        .collect();
+    Some(texts?.join("\n"))
+}
+
+/// Lets the rules on prompts look at every message, whoever is said to have written it.
+pub(crate) fn admit_messages(
+    gate: &Gate,
+    mut messages: Vec<Message>,
+) -> Result<(Vec<Message>, Vec<Finding>), ApiError> {
+    if !gate.reads_input() {
+        return Ok((messages, Vec::new()));
+    }
+    let texts = messages
+        .iter_mut()
+        .map(|message| std::mem::take(&mut message.content));
+    let admitted = admit(gate, texts.collect())?;
+    for (message, text) in messages.iter_mut().zip(admitted.texts) {
+        message.content = text;
+    }
+    Ok((messages, admitted.findings))
+}
+
+/// Lets the rules on prompts look at every prompt; tokens are read as the text that they are.
+pub(crate) fn admit_prompt(
+    app: &App,
+    gate: &Gate,
+    prompt: Prompt,
+) -> Result<(Prompt, Vec<Finding>), ApiError> {
+    if !gate.reads_input() {
+        return Ok((prompt, Vec::new()));
+    }
+    let read = |tokens: &Vec<TokenId>| app.tokenizer.decode(tokens, false);
+    let texts: Vec<String> = match &prompt {
+        Prompt::Text(text) => vec![text.clone()],
+        Prompt::Texts(texts) => texts.clone(),
+        Prompt::Tokens(tokens) => vec![read(tokens)],
+        Prompt::TokenLists(lists) => lists.iter().map(read).collect(),
+    };
+    let admitted = admit(gate, texts.clone())?;
+    // Tokens stay as they were sent unless something in them was replaced.
+    let prompt = match admitted.texts == texts {
+        true => prompt,
+        false => Prompt::Texts(admitted.texts),
+    };
+    Ok((prompt, admitted.findings))
+}
+
+fn admit(gate: &Gate, texts: Vec<String>) -> Result<AdmittedInput, ApiError> {
+    gate.check_input(texts)
+        .map_err(|refused| (&refused.refusal).into())
+}
+
+pub(crate) fn encode_chat(app: &App, messages: &[Message]) -> Result<Vec<TokenId>, ApiError> {
+    let template = app.template.as_ref().ok_or_else(|| {
+        ApiError::bad_request(
+            "this model has no chat template; use /v1/completions, or serve a chat model",
+        )
+    })?;
+    let options = RenderOptions {
+        add_generation_prompt: true,
+        now_unix_s: Some((app.wall)()),
+        ..RenderOptions::default()
+    };
+    let prompt = template.render(messages, options)?;
+    Ok(app.tokenizer.encode_prompt(&prompt)?)
+}
+
+pub(crate) fn encode_prompts(app: &App, prompt: Prompt) -> Result<Vec<Vec<TokenId>>, ApiError> {
+    let encode = |text: String| Ok(app.tokenizer.encode(&text, true)?);
+    match prompt {
+        Prompt::Text(text) => Ok(vec![encode(text)?]),
+        Prompt::Texts(texts) => texts.into_iter().map(encode).collect(),
+        Prompt::Tokens(tokens) => Ok(vec![tokens]),
+        Prompt::TokenLists(lists) => Ok(lists),
+    }
+}
+
+/// Templates and tokenizers take a core for as long as the text is long: not on a thread that
+/// answers others.
+pub(crate) async fn on_worker<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            tracing::error!(%panic, "encoding a prompt panicked");
+            Err(ApiError::internal(
+                "the server met a bug while it encoded the prompt",
+            ))
+        })
+}
