@@ -1,8 +1,11 @@
 //! The prompts of a call: from what was sent, past the rules on prompts, to tokens.
 
-use portcullis_gate::{AdmittedInput, Finding, Gate};
-use portcullis_text::{Message, RenderOptions, Role};
+use std::mem::take;
+
+use portcullis_gate::{AdmittedInput, Finding, Gate, InputText};
+use portcullis_text::{Message, RenderOptions, Role, ToolCall};
 use portcullis_types::TokenId;
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::params::required;
@@ -57,7 +60,8 @@ fn joined(parts: Vec<Part>) -> Option<String> {
     Some(texts?.join("\n"))
 }
 
-/// Lets the rules on prompts look at every message, whoever is said to have written it.
+/// Lets the rules on prompts look at every text of every message, whoever is said to have written
+/// it.
 pub(crate) fn admit_messages(
     gate: &Gate,
     mut messages: Vec<Message>,
@@ -65,14 +69,48 @@ pub(crate) fn admit_messages(
     if !gate.reads_input() {
         return Ok((messages, Vec::new()));
     }
-    let texts = messages
-        .iter_mut()
-        .map(|message| std::mem::take(&mut message.content));
-    let admitted = admit(gate, texts.collect())?;
-    for (message, text) in messages.iter_mut().zip(admitted.texts) {
-        message.content = text;
-    }
+    let mut texts = Vec::new();
+    each_text(&mut messages, |text| {
+        let unchanged = text.as_str().to_owned();
+        texts.push(text);
+        unchanged
+    });
+    let admitted = admit(gate, texts)?;
+    let mut next = admitted.texts.into_iter();
+    each_text(&mut messages, |_| {
+        next.next().expect("the gate gives as many texts as it got")
+    });
     Ok((messages, admitted.findings))
+}
+
+/// Replaces every text that a template may show the model: names and the calls of tools as well as
+/// what is said.
+fn each_text(messages: &mut [Message], mut replace: impl FnMut(InputText) -> String) {
+    for message in messages {
+        let mut plain = |text: &mut String| *text = replace(InputText::Plain(take(text)));
+        plain(&mut message.content);
+        let names = message.name.iter_mut().chain(&mut message.tool_call_id);
+        names.for_each(&mut plain);
+        for ToolCall { id, function } in &mut message.tool_calls {
+            plain(id);
+            plain(&mut function.name);
+        }
+        for ToolCall { function, .. } in &mut message.tool_calls {
+            replace_arguments(&mut function.arguments, &mut replace);
+        }
+    }
+}
+
+fn replace_arguments(arguments: &mut Value, replace: &mut impl FnMut(InputText) -> String) {
+    if let Value::String(text) = arguments {
+        *text = replace(InputText::Plain(take(text)));
+        return;
+    }
+    let json = arguments.to_string();
+    let replaced = replace(InputText::Json(json.clone()));
+    if replaced != json {
+        *arguments = serde_json::from_str(&replaced).unwrap_or(Value::String(replaced));
+    }
 }
 
 /// Lets the rules on prompts look at every prompt; tokens are read as the text that they are.
@@ -100,7 +138,7 @@ pub(crate) fn admit_prompt(
     Ok((prompt, admitted.findings))
 }
 
-fn admit(gate: &Gate, texts: Vec<String>) -> Result<AdmittedInput, ApiError> {
+fn admit(gate: &Gate, texts: Vec<impl Into<InputText>>) -> Result<AdmittedInput, ApiError> {
     gate.check_input(texts)
         .map_err(|refused| (&refused.refusal).into())
 }
@@ -143,4 +181,34 @@ pub(crate) async fn on_worker<T: Send + 'static>(
                 "the server met a bug while it encoded the prompt",
             ))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Only what a rule found is another text afterwards.
+    #[test]
+    fn texts_are_replaced_where_they_stand() {
+        let message = |word: &str| -> Message {
+            serde_json::from_value(json!({
+                "role": "assistant",
+                "content": format!("a {word}"),
+                "name": word,
+                "tool_call_id": word,
+                "tool_calls": [
+                    {"id": word, "function": {"name": word, "arguments": {"b": [word, 1], "a": {}}}},
+                    {"id": "2", "function": {"name": "f", "arguments": format!("no JSON: {word}")}},
+                ],
+            }))
+            .expect("a message")
+        };
+        let mut messages = [message("secret")];
+        each_text(&mut messages, |text| {
+            text.as_str().replace("secret", "hidden")
+        });
+        assert_eq!(messages, [message("hidden")]);
+    }
 }

@@ -204,3 +204,40 @@ async fn a_bound_set_that_cannot_be_loaded_stops_the_call() {
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.error()["code"], "ruleset_unavailable");
 }
+
+/// Names and the calls of tools are texts of the prompt like any other: templates show them.
+#[tokio::test]
+async fn no_part_of_a_message_passes_the_rules_on_prompts() {
+    let server = Server::start().await;
+    let rules = ruleset("enforce", "reject").replace("phrases:", "on: input, phrases:");
+    server.bind(&rules).await;
+    let call = |id: &str, name: &str, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"role": "assistant", "tool_calls": [{"id": id, "type": "function", "function": function}]})
+    };
+    let result = |id: &str, name: &str| json!({"role": "tool", "content": "ok", "tool_call_id": id, "name": name});
+    for (message, status) in [
+        (call("a", "b", "{\"c\": \"fine\"}"), StatusCode::OK),
+        (result("a", "b"), StatusCode::OK),
+        (call("forbidden", "b", "{}"), StatusCode::BAD_REQUEST),
+        (call("a", "forbidden", "{}"), StatusCode::BAD_REQUEST),
+        (
+            call("a", "b", "{\"c\": \"forb\\u0069dden\"}"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            call("a", "b", "{\"forbidden\": 1}"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (call("a", "b", "forbidden"), StatusCode::BAD_REQUEST),
+        (result("forbidden", "b"), StatusCode::BAD_REQUEST),
+        (result("a", "forbidden"), StatusCode::BAD_REQUEST),
+    ] {
+        let mut body = say("Hello");
+        body["messages"]
+            .as_array_mut()
+            .unwrap()
+            .insert(0, message.clone());
+        assert_eq!(server.chat(&body).await.status, status, "{message}");
+    }
+}
