@@ -142,18 +142,9 @@ impl Catalog {
         signers: &[Signer],
     ) -> Result<Arc<RuleSet>, ApiError> {
         let compiled = self.compiled(stored).await?;
-        // What runs is what was compiled; its bytes are the ones whose signatures count.
-        let distrust = match compiled.set.source() == stored.source {
-            true => trust::check_with(stored, signers, self.needed, |stored, signature, signer| {
-                compiled.verify(stored, signature, signer)
-            })
-            .err()
-            .map(|distrust| distrust.to_string()),
-            false => Some("the stored bytes do not have the stored digest".to_owned()),
-        };
-        match distrust {
-            None => Ok(Arc::clone(&compiled.set)),
-            Some(why) => {
+        match trusted(&compiled, stored, signers, self.needed) {
+            Ok(()) => Ok(Arc::clone(&compiled.set)),
+            Err(why) => {
                 let (ruleset, version) = (&stored.name, stored.version);
                 tracing::error!(%ruleset, version, why, "a rule set is not loaded");
                 Err(unavailable(ruleset))
@@ -229,6 +220,28 @@ impl Compiled {
         matching.push(seen);
         Ok(())
     }
+}
+
+/// What runs is what was compiled: its bytes are the ones whose signatures count, and it is the
+/// version that it says it is, or an older one could stand in its place with signatures that match.
+fn trusted(
+    compiled: &Compiled,
+    stored: &StoredRuleSet,
+    signers: &[Signer],
+    needed: RuleSignatures,
+) -> Result<(), String> {
+    let set = &compiled.set;
+    if set.source() != stored.source {
+        return Err("the stored bytes do not have the stored digest".to_owned());
+    }
+    if set.name() != stored.name.as_str() || set.version() != stored.version {
+        let (name, version) = (set.name(), set.version());
+        return Err(format!("the stored bytes are those of {name}@{version}"));
+    }
+    trust::check_with(stored, signers, needed, |stored, signature, signer| {
+        compiled.verify(stored, signature, signer)
+    })
+    .map_err(|distrust| distrust.to_string())
 }
 
 /// A set that comes twice holds once, and holds if it does so in one of the two.

@@ -245,6 +245,32 @@ async fn bytes_that_were_changed_in_the_database_are_not_loaded() {
     }
 }
 
+/// An older version in the place of the one in force: its bytes, its digest and its signatures are
+/// right, and it says itself that it is another.
+#[tokio::test]
+async fn an_older_version_in_the_place_of_another_is_not_loaded() {
+    const REPLAY: [&str; 4] = [
+        "DROP TRIGGER rulesets_never_change",
+        "DROP TRIGGER ruleset_signatures_never_change",
+        "UPDATE rulesets SET (digest, source) = (SELECT digest, source FROM rulesets \
+         WHERE version = 1) WHERE version = 2",
+        "UPDATE ruleset_signatures SET signature = (SELECT signature FROM ruleset_signatures \
+         WHERE version = 1) WHERE version = 2",
+    ];
+    let signed = Signed::start(RuleSignatures::Author).await;
+    signed.trust(&key(1), "Ann", "author").await;
+    let second = rules().replace("version: 1", "version: 2");
+    signed.push(&rules(), &[&key(1)]).await;
+    signed.push(&second, &[&key(1)]).await;
+    signed
+        .post("/v1/rulesets/test-rules/versions/2/activate")
+        .await;
+    signed.bind().await;
+    assert_eq!(signed.chat().await.status, StatusCode::OK);
+    signed.tamper(&REPLAY).await;
+    signed.assert_refused().await;
+}
+
 #[tokio::test]
 async fn signatures_and_keys_that_were_changed_in_the_database_count_for_nothing() {
     for tampering in [
