@@ -215,7 +215,7 @@ pub(super) fn iban(text: &[u8]) -> bool {
         && mod97(account.iter().chain(head).copied())
 }
 
-/// Source: SWIFT IBAN registry, release 99.
+/// Source: SWIFT IBAN registry, release 100.
 const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"AD", 24),
     (b"AE", 23),
@@ -250,6 +250,7 @@ const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"GL", 18),
     (b"GR", 27),
     (b"GT", 28),
+    (b"HN", 28),
     (b"HR", 21),
     (b"HU", 28),
     (b"IE", 22),
