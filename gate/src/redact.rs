@@ -25,8 +25,8 @@ struct Span {
 /// The redactions of a completion, from the last one released to those still held.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    /// Matches that begin in text that is not released yet, by their rule and where they begin. Those
-    /// of a rule do not overlap.
+    /// Matches that begin in text that is not released yet, by their rule and where they begin.
+    /// Those of a rule do not overlap.
     spans: BTreeMap<(Order, usize), Span>,
     /// The last stretch whose replacement is released. Its end may lie ahead.
     covered: Range<usize>,
@@ -219,8 +219,8 @@ struct JsonRedaction {
     reader: JsonReader,
     /// The stretch whose replacement was last written into the string that is open.
     written: Option<usize>,
-    /// A scalar up to this byte is replaced.
-    replaced_to: usize,
+    /// Whether the scalar that is open is replaced.
+    scalar_is_replaced: bool,
 }
 
 impl JsonRedaction {
@@ -246,17 +246,22 @@ impl JsonRedaction {
                 }
                 (Place::Structure, Place::Scalar(_)) => {
                     let scalar = at..at + scalar_len(&text[offset..]);
-                    match touching(stretches, &scalar) {
+                    let stretch = touching(stretches, &scalar);
+                    self.scalar_is_replaced = stretch.is_some();
+                    match stretch {
                         Some(stretch) => {
                             write_string(&stretch.with, out);
-                            self.replaced_to = scalar.end;
                             replaced.push(scalar);
                         }
                         None => out.push(character),
                     }
                 }
-                (_, Place::Scalar(_)) if at < self.replaced_to => {}
-                (_, Place::Scalar(_)) => out.push(character),
+                (_, Place::Scalar(_)) if self.scalar_is_replaced => {}
+                // Where a set gave up on it, its beginning is out, and no string can replace it.
+                (_, Place::Scalar(_)) => match touching(stretches, &(at..at + 1)) {
+                    Some(_) if character.is_ascii_digit() => out.push('0'),
+                    _ => out.push(character),
+                },
                 (_, Place::String | Place::Escape { .. }) => {
                     self.render_in_string(at..at + character.len_utf8(), character, stretches, out);
                 }

@@ -167,3 +167,25 @@ fn json_in_a_prompt_is_read_as_what_it_means_and_stays_json() {
         assert_eq!(texts, Ok(vec![expected.to_owned()]));
     }
 }
+
+/// Where a set may not hold for as long as a number is, its beginning is out before its match: what
+/// follows is hidden all the same, and the number stays one.
+#[test]
+fn of_a_number_whose_beginning_is_out_the_rest_is_hidden() {
+    let set = "ruleset: test\nversion: 1\nmode: enforce\non_gate_error: flag\n\
+               checkpoint: {max_hold_tokens: 4}\nrules:\n\
+               - {id: shape, why: test, json_schema: {type: object}, action: resample}\n\
+               - {id: sevens, why: test, regex: '7777', action: redact, with: x}\n\
+               tests:\n- {rule: shape, should_pass: '{}'}\n- {rule: sevens, should_fail: '7777'}\n";
+    let set = RuleSet::load(set.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    let gate = Gate::new([Arc::new(set)], Quota::default());
+    let gate = gate.for_model(&vocabulary()).unwrap();
+    for (text, expected) in [
+        (r#"{"a": 1234567777}"#, r#"{"a": 1234560000}"#),
+        (r#"{"a": 77771234567890}"#, r#"{"a": "x"}"#),
+        (r#"{"a": 1234567}"#, r#"{"a": 1234567}"#),
+    ] {
+        let (out, refused) = write(&mut gate.begin(false), text, End::Natural);
+        assert_eq!((out.as_str(), refused), (expected, false));
+    }
+}
