@@ -36,7 +36,7 @@ grammar-memory GRAMMARS="10000":
 
 # Fuzzes the gate, each target for so many seconds (needs a C++ compiler).
 fuzz SECONDS="60":
-    for target in gate_stream gate_input ruleset_load; do scripts/fuzz $target {{SECONDS}}; done
+    scripts/fuzz all {{SECONDS}}
 
 # Throughput with 50 enforced rules beside none, in pairs.
 gate-overhead:
