@@ -2,7 +2,7 @@
 
 use regex_syntax::{
     ParserBuilder,
-    hir::{Hir, HirKind, Look},
+    hir::{Class, ClassUnicode, Hir, HirKind, Look},
 };
 
 use super::{Check, Checksum, Kind, PersonalData, TextPattern, injection::LISTS};
@@ -323,27 +323,44 @@ fn refuse_unseen(hir: &Hir) -> Result<(), Unusable> {
             HirKind::Repetition(repetition) => open.push(&repetition.sub),
             HirKind::Capture(capture) => open.push(&capture.sub),
             HirKind::Concat(parts) | HirKind::Alternation(parts) => open.extend(parts),
-            HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => {}
+            HirKind::Class(Class::Unicode(class)) => refuse_unseen_class(class)?,
+            HirKind::Empty | HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) => {}
         }
     }
     Ok(())
 }
 
 fn refuse_unseen_literal(literal: &[u8]) -> Result<(), Unusable> {
-    for character in String::from_utf8_lossy(literal).chars() {
-        let seen = view::fold(Normalise::Basic, &character.to_string());
-        if seen != character.to_lowercase().to_string() {
-            return Err(Unusable {
-                message: format!(
-                    "the folded text never shows `{}`",
-                    printable(&character.to_string())
-                ),
-                mend: match seen.is_empty() {
-                    true => "leave it out, or use `normalise: none`".to_owned(),
-                    false => format!("write `{seen}`, or use `normalise: none`"),
-                },
-            });
+    let literal = String::from_utf8_lossy(literal);
+    literal.chars().try_for_each(refuse_unseen_character)
+}
+
+/// A class may name characters that are never shown beside others; with `[éè]` there is nothing
+/// left to match.
+fn refuse_unseen_class(class: &ClassUnicode) -> Result<(), Unusable> {
+    let ranges = class.iter();
+    let mut characters = ranges.flat_map(|range| range.start()..=range.end());
+    let first = characters.next().map_or(Ok(()), refuse_unseen_character);
+    first.or_else(|unseen| {
+        let mut others = characters.map(refuse_unseen_character);
+        match others.any(|other| other.is_ok()) {
+            true => Ok(()),
+            false => Err(unseen),
         }
+    })
+}
+
+fn refuse_unseen_character(character: char) -> Result<(), Unusable> {
+    let seen = view::fold(Normalise::Basic, &character.to_string());
+    if seen == character.to_lowercase().to_string() {
+        return Ok(());
     }
-    Ok(())
+    let character = character.to_string();
+    Err(Unusable {
+        message: format!("the folded text never shows `{}`", printable(&character)),
+        mend: match seen.is_empty() {
+            true => "leave it out, or use `normalise: none`".to_owned(),
+            false => format!("write `{seen}`, or use `normalise: none`"),
+        },
+    })
 }

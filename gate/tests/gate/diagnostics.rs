@@ -326,6 +326,10 @@ fn patterns_that_cannot_be_run() {
         r#"5:41: a regex cannot look at text whose look-alikes are folded: a 1 is an l there, and `[0-9]` would not mean what it says; use `basic`"#,
     );
     check_rule(
+        "regex: 'caf[éè]', normalise: basic, action: flag",
+        r#"5:26: the folded text never shows `è`; write `e`, or use `normalise: none`"#,
+    );
+    check_rule(
         "regex: café, normalise: basic, action: flag",
         r#"5:26: the folded text never shows `é`; write `e`, or use `normalise: none`"#,
     );
