@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
+#[expect(dead_code, reason = "a target uses its part of the law")]
 #[path = "../../gate/tests/gate/law/mod.rs"]
 mod law;
 
