@@ -22,6 +22,18 @@ test:
 test-clients:
     tests/clients/run
 
+# Compiles and links the server and its tests with CUDA, on a machine without a GPU; brings nvcc.
+cuda-check:
+    scripts/cuda-check
+
+# The tests that need an NVIDIA card; without one, says that nothing was tested.
+gpu-test:
+    scripts/gpu-test
+
+# One archive with all that a machine with a card needs to test and measure this checkout.
+gpu-bundle OUT="target/portcullis-gpu.tar.xz":
+    scripts/gpu-bundle {{OUT}}
+
 # The seeded simulation, longer than in the tests.
 sim SCENARIOS="200000":
     PORTCULLIS_SIM_SCENARIOS={{SCENARIOS}} cargo test --release -p portcullis-engine --test simulation
