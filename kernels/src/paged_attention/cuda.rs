@@ -98,19 +98,39 @@ impl PagedAttention<'_> {
             scale: self.params.scale * std::f32::consts::LOG2_E,
             padding: 0,
         };
-        let blocks = rows.len * kv_heads * group.div_ceil(PACK_HEADS);
-        let (kernel, shared_bytes) = variant(head_dim, q.dtype())?;
-        let attend = launch(kernel, [blocks, splits], &arguments).with_shared_bytes(shared_bytes);
-        let loads = heads * head_dim * q.dtype().size_in_bytes() / 16;
-        let kernel = format!("{NAME}_combine_{}", suffix(NAME, q.dtype())?);
-        let combine = launch(kernel, [loads.div_ceil(THREADS), 1], &arguments);
         // SAFETY: the shapes were checked against each other and the tables against the cache, the
         // scratch has a place for each split of each row, and all tensors live on.
         #[expect(unsafe_code, reason = "runs kernels")]
         unsafe {
-            backend.launch(&attend)?;
-            backend.launch(&combine)
+            run(backend, &arguments, rows.len, q.dtype())
         }
+    }
+}
+
+/// Computes `num_rows` rows: first their splits, then the sums of these.
+///
+/// # Safety
+/// The spans have the shapes that the kernels' struct names.
+#[expect(unsafe_code, reason = "runs kernels")]
+unsafe fn run(
+    backend: &dyn Backend,
+    arguments: &Arguments,
+    num_rows: usize,
+    dtype: DType,
+) -> Result<()> {
+    let (kv_heads, group) = (arguments.kv_heads as usize, arguments.group as usize);
+    let head_dim = arguments.head_dim as usize;
+    let blocks = num_rows * kv_heads * group.div_ceil(PACK_HEADS);
+    let (kernel, shared_bytes) = variant(head_dim, dtype)?;
+    let grid = [blocks, arguments.splits as usize];
+    let attend = launch(kernel, grid, arguments).with_shared_bytes(shared_bytes);
+    let loads = num_rows * kv_heads * group * head_dim * dtype.size_in_bytes() / 16;
+    let kernel = format!("{NAME}_combine_{}", suffix(NAME, dtype)?);
+    let combine = launch(kernel, [loads.div_ceil(THREADS), 1], arguments);
+    // SAFETY: the caller's promise.
+    unsafe {
+        backend.launch(&attend)?;
+        backend.launch(&combine)
     }
 }
 

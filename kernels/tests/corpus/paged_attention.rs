@@ -1,7 +1,7 @@
 //! Attention at lengths around blocks and splits, with prefill chunks and decodes in one batch.
 //!
-//! What no row of a step sees is NaN in the cache, written or not, so that it shows wherever it
-//! is read.
+//! What is not written is NaN in the cache, and so is what lies before a decode's window: it shows
+//! wherever it is read.
 
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
@@ -278,14 +278,18 @@ impl Scene {
     }
 }
 
-/// A cache with random values where a row of the step looks, NaN elsewhere.
+/// A cache with random values where a row of the step may look, NaN elsewhere.
 fn cache(seed: u64, case: Case, sequences: &[SequenceSpan], num_blocks: usize) -> Tensor {
     let head = BLOCK_TOKENS * case.head_dim;
     let mut values = vec![f32::NAN; num_blocks * KV_HEADS * head];
     let mut random = uniform(seed);
     for span in sequences {
-        let window = case.window.unwrap_or(usize::MAX);
-        let first = (span.first_position() + 1).saturating_sub(window);
+        // FlashAttention, which a card computes chunks with, multiplies what lies before a window by
+        // zero: once written, it is a number.
+        let first = match (span.query_len, case.window) {
+            (1, Some(window)) => span.context_len.saturating_sub(window),
+            _ => 0,
+        };
         for slot in (first..span.context_len).map(|position| span.slot(position) as usize) {
             let (block, token) = (slot / BLOCK_TOKENS, slot % BLOCK_TOKENS);
             for kv_head in 0..KV_HEADS {
