@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
-    AttentionParams, BLOCK_TOKENS, PagedBatch, SequenceSpan, block_copy, kv_write, paged_attention,
+    AttentionParams, BLOCK_TOKENS, Order, PagedBatch, SequenceSpan, block_copy, emulate, kv_write,
+    paged_attention,
 };
 
 const PARAMS: AttentionParams = AttentionParams {
@@ -103,6 +104,19 @@ fn shapes_that_do_not_fit() -> Result<()> {
     check(
         block_copy(&ones(&[4, 2, 16, 8])?, &[]),
         "no cache with blocks of 32",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_batch_of_another_device() -> Result<()> {
+    let batch = PagedBatch::new(vec![span(0, 1, 1, &[1])], 4, &Device::Cpu)?;
+    let (q, cache) = (ones(&[1, 4, 8])?, ones(&[4, 2, BLOCK_TOKENS, 8])?);
+    check(
+        emulate(Order::Ascending, || {
+            paged_attention(&q, &cache, &ones(cache.dims())?, &batch, PARAMS)
+        }),
+        "give PagedBatch::new the device of q and the cache",
     );
     Ok(())
 }
