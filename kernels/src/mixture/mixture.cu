@@ -156,12 +156,12 @@ template <bool GATED> __device__ void product_plain(const Product<float, GATED> 
 
 constexpr uint32_t STRETCH = 32;
 
+// Zeros where not `valid`, without a branch that would keep loads from being under way together.
 template <typename T> __device__ void load_words(uint32_t (&out)[4], Span<const T> from, uint64_t index, bool valid) {
-  memset(out, 0, sizeof out);
-  if (valid) {
-    const Pack<T> pack = load16(from, index);
-    memcpy(out, &pack, sizeof out);
-  }
+  const Pack<T> pack = load16(from, valid ? index : 0);
+  memcpy(out, &pack, sizeof out);
+  UNROLL for (int i = 0; i < 4; i++)
+    out[i] = valid ? out[i] : 0;
 }
 
 // Adds the products of a stretch: of the features lane / 4 and lane / 4 + 8, and the slot lane / 4.
@@ -211,6 +211,8 @@ __device__ void stream_features(const Product<T, GATED> &p, uint32_t expert, uin
       }
       load_words(x[i], p.x, from_row + k, inside && has_x);
     }
+    // Else the assembler moves each load down to where it is used, and few are under way.
+    sync_warp();
     UNROLL for (int i = 0; i < DEPTH; i++) {
       UNROLL for (int matrix = 0; matrix < MATRICES; matrix++)
         multiply_stretch<T>(sums[matrix], low[i][matrix], high[i][matrix], x[i]);
