@@ -46,10 +46,7 @@ impl DrawNoise {
 
     /// A standard Gumbel variate for `token`. One Philox block serves four neighbouring tokens.
     pub(crate) fn gumbel(&self, token: u32) -> f32 {
-        let word = self.block(token / 4)[(token % 4) as usize];
-        // 24 bits in the middle of their interval: never 0, never 1.
-        let uniform = ((word >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0);
-        -(-uniform.ln()).ln()
+        gumbel_of(self.block(token / 4)[(token % 4) as usize])
     }
 
     fn block(&self, index: u32) -> [u32; 4] {
@@ -59,9 +56,27 @@ impl DrawNoise {
     }
 }
 
+/// The Gumbel variate of a random word.
+fn gumbel_of(word: u32) -> f32 {
+    // 24 bits in the middle of their interval, so never 0. The sum is rounded, for the largest word
+    // up to the 1 whose variate is infinite: a token in 2^24 would be drawn whatever its logit.
+    let uniform = ((word >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0);
+    -(-uniform.min(1.0f32.next_down()).ln()).ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An infinite variate would be drawn whatever the logits are: with 128k tokens, in one draw of
+    /// 130.
+    #[test]
+    fn no_word_is_drawn_whatever_its_logit() {
+        for word in [0, 1 << 8, 1 << 31, u32::MAX - (1 << 8), u32::MAX] {
+            let gumbel = gumbel_of(word);
+            assert!((-3.0..17.0).contains(&gumbel), "{word:#x}: {gumbel}");
+        }
+    }
 
     /// Known answers of Random123 (kat_vectors, philox4x32 with 10 rounds).
     #[test]
