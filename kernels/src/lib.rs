@@ -23,6 +23,7 @@ mod paged_attention;
 mod rope_kv_write;
 mod route;
 mod silu_mul;
+mod sampling;
 
 pub use add_rms_norm::{add_rms_norm, rms_norm};
 pub use batch::{BatchError, PagedBatch, SequenceSpan};
@@ -37,6 +38,7 @@ pub use paged_attention::{AttentionParams, paged_attention};
 pub use rope_kv_write::rope_kv_write;
 pub use route::{Routing, route};
 pub use silu_mul::silu_mul;
+pub use sampling::{DrawFailure, DrawRow, Drawn, sample, sample_row};
 
 /// Tokens in one block of the paged cache.
 ///

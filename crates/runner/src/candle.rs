@@ -3,14 +3,12 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use candle_core::Tensor;
 use portcullis_engine::{Draw, ModelRunner, RunnerError, StepOutput, Ticket};
 use portcullis_models::{Batch, Decoder, KvCache, SequenceSpan};
 use portcullis_scheduler::{Row, SchedulerOutput};
-use rayon::prelude::*;
 
 use crate::device::is_out_of_memory;
-use crate::sampler::sample;
+use crate::sampler::sample_all;
 
 /// Runs a decoder on its device.
 ///
@@ -117,7 +115,7 @@ impl Model {
         self.kv.copy_blocks(&step.block_copies)?;
         let logits = self.decoder.forward(&step.batch, &mut self.kv)?;
         Ok(StepOutput {
-            samples: draw_all(&logits, &step.draws)?,
+            samples: sample_all(&logits, &step.draws)?,
         })
     }
 }
@@ -128,22 +126,6 @@ fn failure(error: &portcullis_models::ModelError) -> RunnerError {
         true => RunnerError::OutOfMemory { message },
         false => RunnerError::Failed { message },
     }
-}
-
-/// Draws one token from each row of `logits` `[num_draws, vocab]`.
-fn draw_all(
-    logits: &Tensor,
-    draws: &[Draw],
-) -> candle_core::Result<Vec<Result<portcullis_types::Sample, portcullis_engine::DrawError>>> {
-    if draws.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = logits.to_vec2::<f32>()?;
-    Ok(rows
-        .par_iter()
-        .zip(draws)
-        .map(|(row, draw)| sample(row, draw))
-        .collect())
 }
 
 /// Lays the rows of a plan out as one batch of tokens.

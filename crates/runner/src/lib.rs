@@ -6,7 +6,6 @@
 
 mod candle;
 mod device;
-mod philox;
 mod sampler;
 mod warm_up;
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_types::{History, TokenBitSet, TokenMask};
+use portcullis_types::{History, SamplingParams, TokenBitSet, TokenId, TokenMask};
 use proptest::prelude::*;
 
 use super::*;
@@ -163,9 +163,11 @@ fn penalties_lower_what_was_said() {
         prompt: vec![0],
         completion: vec![1, 1],
     });
-    let mut logits = vec![4.0, 4.0, -1.0];
-    penalise(&mut logits, &draw);
-    assert_eq!(logits, [2.0, 2.0 - 0.5 - 0.5, -1.0]);
+    let sample = sample(&[4.0, 4.0, 0.5], &draw).expect("finite");
+    assert_eq!(sample.token, 0);
+    let left = [2.0f32, 2.0 - 0.5 - 0.5, 0.5].map(f32::exp);
+    let share = left[0] / left.iter().sum::<f32>();
+    assert!((sample.drawn_logprob - share.ln()).abs() < 1e-6);
 }
 
 #[test]
@@ -326,38 +328,6 @@ fn a_greedy_log_probability_is_that_among_what_may_be_drawn() {
 }
 
 proptest! {
-    /// A word at a time is the same as token by token; what is beyond the set's vocabulary, as in a
-    /// model whose vocabulary is padded, is not allowed.
-    #[test]
-    fn keeps_exactly_what_is_allowed(words in prop::collection::vec(prop_oneof![Just(0), Just(u32::MAX), any::<u32>()], 0..4), len in 0usize..130, vocab in 1usize..130) {
-        let allowed = TokenBitSet::from_words(&words, len);
-        let mut logits = vec![1.0; vocab];
-        keep_allowed(&mut logits, &allowed);
-        for (token, logit) in logits.iter().enumerate() {
-            prop_assert_eq!(logit.is_finite(), allowed.contains(token as TokenId));
-        }
-    }
-
-    /// The nucleus found piecewise equals the one of a full sort.
-    #[test]
-    fn nucleus_equals_full_sort(logits in prop::collection::vec(-8.0f32..8.0, 1..400), top_p in 0.01f32..0.99) {
-        let all = || logits.iter().enumerate().map(|(t, &logit)| Candidate { token: t as u32, logit });
-        let mut piecewise: Vec<_> = all().collect();
-        keep_nucleus(&mut piecewise, top_p);
-
-        let mut sorted: Vec<_> = all().collect();
-        sorted.sort_by(likeliest_first);
-        let log_sum = log_sum_exp(&sorted);
-        let mut mass = 0.0f64;
-        let enough = |c: &Candidate| {
-            let before = mass;
-            mass += (f64::from(c.logit) - log_sum).exp();
-            before < f64::from(top_p)
-        };
-        let expected: Vec<_> = sorted.iter().copied().take_while(enough).collect();
-        prop_assert_eq!(piecewise, expected);
-    }
-
     /// The same draw on the same logits is the same token, and another attempt draws anew.
     #[test]
     fn draws_depend_on_seed_position_and_attempt(seed: u64, position in 0u64..10_000, attempt in 0u32..10) {

@@ -8,7 +8,7 @@ const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
 /// Four random words for one key and counter.
-pub(crate) fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+pub(super) fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
         let b = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
@@ -29,14 +29,14 @@ pub(crate) fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
 /// The randomness of one draw: a Gumbel variate for every token of the vocabulary, as a function
 /// of seed, position, attempt and token alone.
 #[derive(Clone, Copy)]
-pub(crate) struct DrawNoise {
+pub(super) struct DrawNoise {
     key: [u32; 2],
     position: u64,
     attempt: u32,
 }
 
 impl DrawNoise {
-    pub(crate) fn new(seed: u64, position: u64, attempt: u32) -> Self {
+    pub(super) fn new(seed: u64, position: u64, attempt: u32) -> Self {
         Self {
             key: [seed as u32, (seed >> 32) as u32],
             position,
@@ -45,7 +45,7 @@ impl DrawNoise {
     }
 
     /// A standard Gumbel variate for `token`. One Philox block serves four neighbouring tokens.
-    pub(crate) fn gumbel(&self, token: u32) -> f32 {
+    pub(super) fn gumbel(&self, token: u32) -> f32 {
         gumbel_of(self.block(token / 4)[(token % 4) as usize])
     }
 
