@@ -65,6 +65,11 @@ __device__ __forceinline__ uint32_t ballot_warp(bool predicate) { return __ballo
 
 __device__ __forceinline__ void sync_warp() { __syncwarp(); }
 
+// Adds to `to[i]`, by one thread at a time, and gives what was there.
+__device__ __forceinline__ uint32_t atomic_add(Span<uint32_t> to, uint64_t i, uint32_t value) {
+  return atomicAdd(to.data + i, value);
+}
+
 __device__ __forceinline__ int count_ones(uint32_t word) { return __popc(word); }
 
 __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }

@@ -107,6 +107,13 @@ template <typename T> Span<T> shared_memory(uint32_t offset, uint32_t count) {
   return {reinterpret_cast<T *>(data), count};
 }
 
+// Threads take turns at barriers alone.
+inline uint32_t atomic_add(Span<uint32_t> to, uint64_t i, uint32_t value) {
+  const uint32_t before = to[i];
+  to[i] = before + value;
+  return before;
+}
+
 // Numbers.
 
 inline uint32_t bits_of(float x) {

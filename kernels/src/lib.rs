@@ -22,8 +22,8 @@ mod mixture;
 mod paged_attention;
 mod rope_kv_write;
 mod route;
-mod silu_mul;
 mod sampling;
+mod silu_mul;
 
 pub use add_rms_norm::{add_rms_norm, rms_norm};
 pub use batch::{BatchError, PagedBatch, SequenceSpan};
@@ -37,8 +37,8 @@ pub use mixture::mixture;
 pub use paged_attention::{AttentionParams, paged_attention};
 pub use rope_kv_write::rope_kv_write;
 pub use route::{Routing, route};
+pub use sampling::{DrawFailure, DrawRow, Drawn, TOP_LOGPROBS_MAX, sample, sample_row};
 pub use silu_mul::silu_mul;
-pub use sampling::{DrawFailure, DrawRow, Drawn, sample, sample_row};
 
 /// Tokens in one block of the paged cache.
 ///

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
-    AttentionParams, BLOCK_TOKENS, Order, PagedBatch, SequenceSpan, block_copy, emulate, kv_write,
-    paged_attention,
+    AttentionParams, BLOCK_TOKENS, DrawRow, Order, PagedBatch, SequenceSpan, block_copy, emulate,
+    kv_write, paged_attention, sample,
 };
 
 const PARAMS: AttentionParams = AttentionParams {
@@ -118,6 +118,51 @@ fn a_batch_of_another_device() -> Result<()> {
         }),
         "give PagedBatch::new the device of q and the cache",
     );
+    Ok(())
+}
+
+#[test]
+fn draws_that_do_not_fit_their_logits() -> Result<()> {
+    let logits = ones(&[1, 8])?;
+    let draw = DrawRow::default();
+    check(sample(&logits, &[draw, draw]), "2 draws from logits [1, 8]");
+    check(
+        sample(&logits.to_dtype(DType::BF16)?, &[draw]),
+        "logits [1, 8] of BF16; expected f32",
+    );
+    let rows = [
+        (
+            DrawRow {
+                watch: &[[0, 7, 8].into()],
+                ..draw
+            },
+            "draw 0 names token 8 of a vocabulary of 8",
+        ),
+        (
+            DrawRow {
+                top_k: Some(0),
+                ..draw
+            },
+            "its top_k is 0",
+        ),
+        (
+            DrawRow {
+                top_logprobs: 257,
+                ..draw
+            },
+            "asks for 257 of the likeliest tokens; at most 256",
+        ),
+        (
+            DrawRow {
+                weights: &[(3, 0.0), (3, 0.0)],
+                ..draw
+            },
+            "must be sorted by token, each token once",
+        ),
+    ];
+    for (row, expected) in rows {
+        check(sample(&logits, &[row]), expected);
+    }
     Ok(())
 }
 

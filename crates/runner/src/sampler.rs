@@ -13,6 +13,9 @@ pub(crate) fn sample_all(
     logits: &Tensor,
     draws: &[Draw],
 ) -> candle_core::Result<Vec<Result<Sample, DrawError>>> {
+    if draws.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<DrawRow<'_>> = draws.iter().map(row_of).collect();
     let drawn = portcullis_kernels::sample(logits, &rows)?;
     Ok(drawn.into_iter().map(sample_of).collect())

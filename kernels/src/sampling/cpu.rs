@@ -58,7 +58,7 @@ impl Distribution {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(DrawFailure::NotFinite);
         }
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let max = largest(logits);
         if !max.is_finite() {
             return Err(DrawFailure::NotFinite);
         }
@@ -78,6 +78,12 @@ impl Distribution {
     fn logprob(&self, logit: f32) -> f32 {
         (f64::from(logit) - self.log_sum) as f32
     }
+}
+
+/// The largest, 0 above -0 as in [`likeliest_first`].
+fn largest(logits: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b.total_cmp(&a).is_gt() { b } else { a };
+    logits.iter().copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// A sum of exponentials relative to the largest, kept as what the others add to it: so the little
@@ -228,7 +234,7 @@ fn weight(row: &DrawRow<'_>, token: u32) -> f32 {
 
 /// Temperature, then min-p, top-k and top-p: what is left of the distribution.
 fn truncate(adjusted: &[f32], row: &DrawRow<'_>) -> Vec<Candidate> {
-    let max = adjusted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = largest(adjusted);
     // Relative to the largest, so that a tiny temperature does not overflow.
     let scaled = |logit: f32| (logit - max) / row.temperature;
     let floor = if row.min_p > 0.0 {

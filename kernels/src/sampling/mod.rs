@@ -4,7 +4,11 @@
 //! a function of seed, position, attempt and token, so a draw is the same in any batch.
 
 mod cpu;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod cuda;
 mod philox;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod tables;
 
 use candle_core::{DType, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -14,6 +18,9 @@ use crate::element::elements;
 pub use cpu::sample_row;
 
 const NAME: &str = "sampling";
+
+/// The most of [`DrawRow::top_logprobs`].
+pub const TOP_LOGPROBS_MAX: usize = 256;
 
 /// How one token is to be drawn.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +63,7 @@ pub struct DrawRow<'a> {
     pub weights: &'a [(u32, f32)],
     /// Sets of tokens whose probability under the model is asked for.
     pub watch: &'a [Box<[u32]>],
-    /// How many of the likeliest tokens to report.
+    /// How many of the likeliest tokens to report, at most [`TOP_LOGPROBS_MAX`].
     pub top_logprobs: usize,
 }
 
@@ -121,11 +128,12 @@ pub enum DrawFailure {
 /// Where the weights leave nothing of what truncation kept, tokens of which they leave nothing are
 /// taken out before it; and where that leaves nothing at all, the weights are passed over.
 ///
-/// A row that cannot be drawn from does not touch the others.
+/// A row that cannot be drawn from does not touch the others. On a card, what comes to the host is
+/// the result alone.
 ///
 /// # Errors
 /// Logits of another shape or dtype; a row that names a token outside the vocabulary, has a `top_k`
-/// of 0, or weights that are not sorted.
+/// of 0, more than [`TOP_LOGPROBS_MAX`] likeliest tokens to report, or weights that are not sorted.
 ///
 /// Source: Gumbel-max, arXiv:1411.0030; truncation by pivots instead of a sort, arXiv:2602.01518.
 pub fn sample(
@@ -133,6 +141,10 @@ pub fn sample(
     rows: &[DrawRow<'_>],
 ) -> Result<Vec<std::result::Result<Drawn, DrawFailure>>> {
     check(logits, rows)?;
+    #[cfg(any(feature = "cuda", feature = "emulation"))]
+    if let Some(backend) = crate::device::backend_of(logits) {
+        return cuda::sample(&*backend, logits, rows);
+    }
     let (storage, layout) = logits.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
         bail!(
@@ -167,6 +179,12 @@ fn check_row(index: usize, row: &DrawRow<'_>, vocab: usize) -> Result<()> {
     }
     if row.top_k == Some(0) {
         bail!("{NAME}: draw {index} keeps no token: its top_k is 0");
+    }
+    if row.top_logprobs > TOP_LOGPROBS_MAX {
+        bail!(
+            "{NAME}: draw {index} asks for {} of the likeliest tokens; at most {TOP_LOGPROBS_MAX}",
+            row.top_logprobs
+        );
     }
     if !row.weights.is_sorted_by(|a, b| a.0 < b.0) {
         bail!("{NAME}: the weights of draw {index} must be sorted by token, each token once");

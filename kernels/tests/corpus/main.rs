@@ -9,4 +9,5 @@ mod mixture;
 mod paged_attention;
 mod rope_kv_write;
 mod route;
+mod sampling;
 mod silu_mul;
