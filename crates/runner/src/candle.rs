@@ -29,6 +29,17 @@ struct Step {
     draws: Vec<Draw>,
 }
 
+impl Step {
+    fn of(plan: &SchedulerOutput, draws: Vec<Draw>) -> Self {
+        let copies = plan.block_copies.iter();
+        Self {
+            batch: batch(&plan.rows),
+            block_copies: copies.map(|(from, to)| (from.0, to.0)).collect(),
+            draws,
+        }
+    }
+}
+
 impl CandleRunner {
     /// Takes the decoder and a cache made for it.
     ///
@@ -54,19 +65,9 @@ impl CandleRunner {
 impl ModelRunner for CandleRunner {
     fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
         self.tickets += 1;
-        let block_copies = plan
-            .block_copies
-            .iter()
-            .map(|(from, to)| (from.0, to.0))
-            .collect();
-        let step = Step {
-            batch: batch(&plan.rows),
-            block_copies,
-            draws,
-        };
         if let Some(steps) = &self.steps {
             // A dead model thread shows at collect, which can say so.
-            drop(steps.send(step));
+            drop(steps.send(Step::of(plan, draws)));
         }
         Ticket(self.tickets)
     }
@@ -91,13 +92,32 @@ impl Drop for CandleRunner {
     }
 }
 
-/// The side of the model's thread.
-struct Model {
+/// A decoder and its cache, which compute steps on the caller's thread: what [`CandleRunner`] has
+/// on a thread of its own.
+pub struct Model {
     decoder: Decoder,
     kv: KvCache,
 }
 
 impl Model {
+    /// Takes the decoder and a cache made for it.
+    pub fn new(decoder: Decoder, kv: KvCache) -> Self {
+        Self { decoder, kv }
+    }
+
+    /// Computes one step. `draws` has one entry for each row with `samples`, in row order.
+    ///
+    /// # Errors
+    /// The whole step failed; none of its rows counts as computed.
+    pub fn step(
+        &mut self,
+        plan: &SchedulerOutput,
+        draws: Vec<Draw>,
+    ) -> Result<StepOutput, RunnerError> {
+        self.run(&Step::of(plan, draws))
+            .map_err(|error| failure(&error))
+    }
+
     fn serve(
         mut self,
         steps: &Receiver<Step>,

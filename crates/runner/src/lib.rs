@@ -9,7 +9,7 @@ mod device;
 mod sampler;
 mod warm_up;
 
-pub use candle::CandleRunner;
+pub use candle::{CandleRunner, Model};
 pub use device::{DeviceChoice, DeviceError, free_bytes, open};
 pub use sampler::sample;
 pub use warm_up::warm_up;
