@@ -92,6 +92,13 @@ pub(super) fn mixture(backend: &dyn Backend, mixture: &Mixture<'_>) -> Result<Te
     Ok(out)
 }
 
+impl Sizes {
+    /// Pairs of a token and one of its experts.
+    fn num_pairs(&self) -> usize {
+        self.num_tokens * self.experts_per_token
+    }
+}
+
 /// The pairs of a token and one of its experts, by expert.
 struct Sorted {
     order: Tensor,

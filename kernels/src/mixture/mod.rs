@@ -92,11 +92,6 @@ impl Sizes {
             inner,
         })
     }
-
-    /// Pairs of a token and one of its experts.
-    fn num_pairs(&self) -> usize {
-        self.num_tokens * self.experts_per_token
-    }
 }
 
 impl Mixture<'_> {

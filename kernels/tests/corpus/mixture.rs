@@ -134,6 +134,21 @@ fn bits_do_not_depend_on_the_other_rows() -> Result<()> {
     Ok(())
 }
 
+/// A token's experts are added up by their index, in whatever order the routing names them.
+#[test]
+fn bits_do_not_depend_on_the_order_of_the_experts() -> Result<()> {
+    let inputs = inputs(33, (8, 3, 64, 40), DType::F32);
+    let mut turned = inputs.clone();
+    for per_pair in &mut turned[1..3] {
+        let order = Tensor::new(&[1u32, 2, 0], &Device::Cpu)?;
+        *per_pair = per_pair.index_select(&order, 1)?;
+    }
+    for (place, run) in runs() {
+        assert_eq!(bits(&run(&turned)?)?, bits(&run(&inputs)?)?, "{place}");
+    }
+    Ok(())
+}
+
 type Run = fn(&[Tensor]) -> Result<Tensor>;
 
 /// Wherever the op runs, from and to the host's memory.
