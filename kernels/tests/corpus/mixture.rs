@@ -15,10 +15,8 @@ const SMALL: [Sizes; 3] = [(4, 1, 32, 40), (8, 2, 72, 136), (4, 2, 160, 32)];
 const NUM_TOKENS: [usize; 5] = [0, 1, 2, 7, 33];
 /// Small tiles, and large ones of which one expert needs two.
 const MANY: [Sizes; 2] = [(4, 1, 32, 40), (4, 2, 40, 32)];
-const NUM_TOKENS_MANY: [usize; 1] = [130];
 /// More than a block's features in either product, and several passes along a row.
-const WIDE: [Sizes; 2] = [(4, 2, 512, 264), (8, 1, 264, 512)];
-const NUM_TOKENS_WIDE: [usize; 2] = [1, 9];
+const WIDE: [(usize, Sizes); 2] = [(1, (4, 2, 512, 264)), (9, (8, 1, 264, 512))];
 
 /// Of a result of about 1: in 16 bits a product in between may fall to the other side of a
 /// rounding, and with it what is added up behind it.
@@ -100,12 +98,14 @@ fn any_number_of_tokens() {
 
 #[test]
 fn many_tokens() {
-    compare_all(&MANY, &NUM_TOKENS_MANY);
+    compare_all(&MANY, &[130]);
 }
 
 #[test]
 fn wide_rows() {
-    compare_all(&WIDE, &NUM_TOKENS_WIDE);
+    for (num_tokens, sizes) in WIDE {
+        compare_all(&[sizes], &[num_tokens]);
+    }
 }
 
 /// The same rows in another order and in other company, which other kernels compute.

@@ -89,3 +89,21 @@ fn a_pair_is_turned_by_its_angle() -> Result<()> {
     assert_eq!(written(&v_cache)?, [100.0, 200.0, 300.0, 400.0]);
     Ok(())
 }
+
+#[test]
+fn a_position_without_an_angle() -> Result<()> {
+    let device = Device::Cpu;
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device);
+    let (row, cache) = (
+        zeros(&[1, 1, 8])?,
+        zeros(&[NUM_BLOCKS, 1, BLOCK_TOKENS, 8])?,
+    );
+    let (batch, angles) = (batch(&[(1, 34, &[0, 1])], &device)?, zeros(&[33, 4])?);
+    let refused = rope_kv_write(&row, &row, &row, &angles, &angles, &cache, &cache, &batch);
+    let refused = refused.expect_err("there are 33").to_string();
+    assert!(
+        refused.contains("position 33 of 33 that have angles"),
+        "{refused}"
+    );
+    Ok(())
+}
