@@ -1,8 +1,12 @@
 //! Tensor operations of our own, each with its CPU twin.
 //!
 //! One folder an op: `mod.rs` says what it computes (shapes, units, errors, source) and checks the
-//! arguments, `cpu.rs` computes it with plain loops. The ops are candle custom ops, so that a device
-//! kernel takes its place beside `cpu.rs` behind the same signature.
+//! arguments, `cpu.rs` computes it with plain loops, `OP.cu` on a card, and `cuda.rs` launches that.
+//!
+//! Device code is compiled with the feature `cuda`, by nvcc, and with `emulation`, by a C++ compiler:
+//! then `emulate` runs it on the CPU, bounds checked, so that one corpus of cases (`tests/corpus`)
+//! holds every kernel to its plain loops with and without a card. `cuda/device.cuh` is the language
+//! that kernels are written in.
 //!
 //! The paged cache of one layer is two tensors, K and V, each
 //! `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, contiguous, f32, bf16 or f16.
@@ -16,7 +20,6 @@ mod device;
 mod device_batch;
 mod element;
 mod embedding;
-mod kv_write;
 mod linear;
 mod mixture;
 mod paged_attention;
@@ -31,7 +34,6 @@ pub use block_copy::block_copy;
 #[cfg(feature = "emulation")]
 pub use device::emulation::{Order, emulate};
 pub use embedding::embedding;
-pub use kv_write::kv_write;
 pub use linear::linear;
 pub use mixture::mixture;
 pub use paged_attention::{AttentionParams, paged_attention};

@@ -3,8 +3,8 @@
 mod cases;
 
 use candle_core::{DType, Device, Result, Tensor};
-use cases::{Case, KV_HEADS, NUM_BLOCKS, Sequence, batch, corpus, naive};
-use portcullis_kernels::{BLOCK_TOKENS, block_copy, kv_write};
+use cases::{Case, KV_HEADS, NUM_BLOCKS, Sequence, batch, corpus, naive, write};
+use portcullis_kernels::{BLOCK_TOKENS, block_copy};
 
 /// f32: rounding of dot products of up to 128 terms, relative to values of up to 2.
 const TOLERANCE_F32: f64 = 5e-6;
@@ -90,13 +90,9 @@ fn a_write_reaches_its_slots_and_no_other() -> Result<()> {
                 .map(|(s, range)| pick(s).narrow(0, range.start, range.len()));
             Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?.contiguous()
         };
-        kv_write(
-            &rows(|s| &s.k)?,
-            &rows(|s| &s.v)?,
-            &k_cache,
-            &v_cache,
-            &batch(&step)?,
-        )?;
+        let kv = (rows(|s| &s.k)?, rows(|s| &s.v)?);
+        let batch = batch(&step)?;
+        write(&rows(|s| &s.q)?, &kv, (&k_cache, &v_cache), &batch)?;
         check_written(&case, &step, &k_cache, &before, |s| &s.k)?;
         check_written(&case, &step, &v_cache, &before, |s| &s.v)?;
     }

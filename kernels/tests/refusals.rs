@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
     AttentionParams, BLOCK_TOKENS, DrawRow, Order, PagedBatch, SequenceSpan, block_copy, emulate,
-    kv_write, paged_attention, sample,
+    paged_attention, rope_kv_write, sample,
 };
 
 const PARAMS: AttentionParams = AttentionParams {
@@ -57,7 +57,11 @@ fn shapes_that_do_not_fit() -> Result<()> {
         ones(&[4, 2, BLOCK_TOKENS, 8])?,
     );
     let attend = |q: &Tensor, k: &Tensor, v: &Tensor| paged_attention(q, k, v, &batch, PARAMS);
-    let write = |k: &Tensor, cache: &Tensor| kv_write(k, &kv, cache, &ones(cache.dims())?, &batch);
+    let angles = ones(&[32, 4])?;
+    let write = |k: &Tensor, cache: &Tensor| {
+        let v_cache = ones(cache.dims())?;
+        rope_kv_write(&q, k, &kv, &angles, &angles, cache, &v_cache, &batch)
+    };
 
     check(
         attend(&ones(&[3, 5, 8])?, &cache, &ones(cache.dims())?),
@@ -92,7 +96,10 @@ fn shapes_that_do_not_fit() -> Result<()> {
         write(&ones(&[3, 1, 8])?, &cache),
         "does not fit a cache of [4, 2, 32, 8]",
     );
-    check(write(&ones(&[2, 2, 8])?, &cache), "2 rows for a batch of 3");
+    check(
+        write(&ones(&[2, 2, 8])?, &cache),
+        "[2, 2, 8] beside a q of [3, 4, 8]",
+    );
     check(
         write(&kv.to_dtype(DType::BF16)?, &cache),
         "BF16 into a cache of F32",

@@ -9,11 +9,16 @@ use crate::BLOCK_TOKENS;
 use crate::device::Backend;
 use crate::device_batch::PrefillRun;
 
+/// Which of FlashAttention's kernels this build has, as scripts/cuda/env says it:
+/// `HEAD_DIMS-TYPES-MASKS`, each a list. All of them where it is not set.
+const COMPILED: Option<&str> = option_env!("PORTCULLIS_FLASH_ATTN");
+
 impl PagedAttention<'_> {
     /// Whether any sequence of the batch is to be computed here.
     pub(super) fn is_for_flash(&self, q: &Tensor) -> bool {
         let has_kernel = matches!(q.dtype(), DType::BF16 | DType::F16)
-            && matches!(self.heads.head_dim, 64 | 128);
+            && matches!(self.heads.head_dim, 64 | 128)
+            && is_compiled(COMPILED, self.heads.head_dim, q.dtype(), self.params.window);
         let mut spans = self.batch.spans().iter();
         q.device().is_cuda() && has_kernel && spans.any(|span| span.query_len > 1)
     }
@@ -72,9 +77,47 @@ impl PagedAttention<'_> {
     }
 }
 
+/// Whether a selection has the kernel; one that was left out would abort the process.
+fn is_compiled(
+    selection: Option<&str>,
+    head_dim: usize,
+    dtype: DType,
+    window: Option<usize>,
+) -> bool {
+    let Some(selection) = selection else {
+        return true;
+    };
+    // A window takes the kernel without the causal shortcut.
+    let mask = if window.is_some() { "full" } else { "causal" };
+    let wanted = [&head_dim.to_string(), dtype.as_str(), mask];
+    let lists = selection.split('-').zip(wanted);
+    lists
+        .into_iter()
+        .all(|(list, wanted)| list.split(',').any(|item| item == wanted))
+}
+
 /// Keys that a query sees before and after its own position. A left bound beyond every context is
 /// dropped by FlashAttention itself, whose causal kernel needs that there is none.
 fn window(params: AttentionParams) -> (Option<usize>, Option<usize>) {
     let others = params.window.map(|window| window.saturating_sub(1));
     (others, Some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType::{BF16, F16};
+
+    use super::is_compiled;
+
+    #[test]
+    fn what_a_build_left_out_is_not_called() {
+        let usual = Some("64,128-bf16-causal,full");
+        assert!(is_compiled(usual, 64, BF16, Some(7)));
+        assert!(!is_compiled(usual, 128, F16, None));
+        let least = Some("128-bf16-causal");
+        assert!(is_compiled(least, 128, BF16, None));
+        assert!(!is_compiled(least, 64, BF16, None));
+        assert!(!is_compiled(least, 128, BF16, Some(7)));
+        assert!(is_compiled(None, 64, F16, None));
+    }
 }

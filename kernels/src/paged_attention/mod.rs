@@ -27,7 +27,7 @@ pub struct AttentionParams {
 
 /// `softmax(scale · q kᵀ) v` for each row of `q`, `[num_tokens, num_heads, head_dim]`, over the
 /// keys and values of its own sequence up to its own position, its own included: the cache must
-/// hold them already (see [`kv_write`](crate::kv_write)).
+/// hold them already (see [`rope_kv_write`](crate::rope_kv_write)).
 ///
 /// Query head `h` reads K/V head `h / (num_heads / kv_heads)`. `q` and the caches,
 /// `[num_blocks, kv_heads, BLOCK_TOKENS, head_dim]`, are f32, bf16 or f16, of one dtype

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
-    AttentionParams, BLOCK_TOKENS, PagedBatch, SequenceSpan, kv_write, paged_attention,
+    AttentionParams, BLOCK_TOKENS, PagedBatch, SequenceSpan, paged_attention, rope_kv_write,
 };
 
 /// Around the block size, and several blocks.
@@ -116,14 +116,8 @@ impl Case {
                     .collect::<Result<Vec<_>>>()?;
                 Tensor::cat(&parts, 0)?.contiguous()
             };
-            kv_write(
-                &rows(|s| &s.k)?,
-                &rows(|s| &s.v)?,
-                &k_cache,
-                &v_cache,
-                &batch,
-            )?;
-            let q = rows(|s| &s.q)?;
+            let kv = (rows(|s| &s.k)?, rows(|s| &s.v)?);
+            let q = write(&rows(|s| &s.q)?, &kv, (&k_cache, &v_cache), &batch)?;
             out = Some(paged_attention(
                 &q,
                 &k_cache,
@@ -134,6 +128,18 @@ impl Case {
         }
         Ok(out.expect("a run has at least one step"))
     }
+}
+
+/// Writes k and v as they are, all angles being 0; q comes back.
+pub(crate) fn write(
+    q: &Tensor,
+    (k, v): &(Tensor, Tensor),
+    (k_cache, v_cache): (&Tensor, &Tensor),
+    batch: &PagedBatch,
+) -> Result<Tensor> {
+    let angles = (NUM_BLOCKS * BLOCK_TOKENS, q.dim(2)? / 2);
+    let cos = Tensor::ones(angles, DType::F32, &Device::Cpu)?;
+    rope_kv_write(q, k, v, &cos, &cos.zeros_like()?, k_cache, v_cache, batch)
 }
 
 /// The description of one step.
