@@ -167,10 +167,8 @@ fn check(logits: &Tensor, rows: &[DrawRow<'_>]) -> Result<()> {
             logits.dtype()
         );
     }
-    let checked = rows.iter().enumerate();
-    checked
-        .map(|(index, row)| check_row(index, row, vocab))
-        .collect()
+    let mut numbered = rows.iter().enumerate();
+    numbered.try_for_each(|(index, row)| check_row(index, row, vocab))
 }
 
 fn check_row(index: usize, row: &DrawRow<'_>, vocab: usize) -> Result<()> {
