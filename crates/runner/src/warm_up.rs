@@ -1,6 +1,7 @@
 //! The first step, and the largest: what it needs, a device's pool keeps for the later ones.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
+use portcullis_kernels::{DrawRow, sample};
 use portcullis_models::{BLOCK_TOKENS, Batch, Decoder, ModelError, SequenceSpan};
 
 /// Computes a step of `max_batched_tokens` tokens of which `max_num_seqs` are sampled, with a cache
@@ -24,8 +25,15 @@ pub fn warm_up(
     Ok(finish(&logits)?)
 }
 
-/// Waits for the device, which may fail only now.
-fn finish(logits: &candle_core::Tensor) -> Result<()> {
+/// Draws as if each row had its logits adjusted, which takes their memory once more, and waits for
+/// the device, which may fail only now.
+fn finish(logits: &Tensor) -> Result<()> {
+    let draw = DrawRow {
+        banned: &[0],
+        ..DrawRow::default()
+    };
+    // What is drawn does not matter, nor that a model of random weights may give NaN.
+    drop(sample(logits, &vec![draw; logits.dim(0)?])?);
     logits.device().synchronize()
 }
 
