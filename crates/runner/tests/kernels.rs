@@ -53,9 +53,12 @@ fn check(kernels: &Served, plain: &Served) {
     );
 }
 
+/// Sequence, first position, number of tokens, blocks.
+type Decision = (SequenceId, usize, usize, Vec<u32>);
+
 struct Served {
-    /// Of each step: sequence, first position, tokens and blocks of each row.
-    decisions: Vec<Vec<(SequenceId, usize, usize, Vec<u32>)>>,
+    /// The rows of each step.
+    decisions: Vec<Vec<Decision>>,
     answers: BTreeMap<SequenceId, Vec<TokenId>>,
     preemptions: u64,
 }
@@ -77,7 +80,7 @@ fn serve(choice: DeviceChoice, requests: u64) -> Served {
     let mut next = 0;
     while next < requests || !scheduler.is_idle() {
         // They come in bursts.
-        for _ in 0..if served.decisions.len() % 7 == 0 {
+        for _ in 0..if served.decisions.len().is_multiple_of(7) {
             9
         } else {
             0
@@ -125,7 +128,7 @@ fn step(scheduler: &mut Scheduler, model: &mut Model, served: &mut Served) {
     }
 }
 
-fn decision(row: &Row) -> (SequenceId, usize, usize, Vec<u32>) {
+fn decision(row: &Row) -> Decision {
     let blocks = row.block_table.iter().map(|block| block.0).collect();
     (row.sequence, row.start, row.tokens.len(), blocks)
 }
@@ -152,7 +155,11 @@ fn draw(row: &Row) -> Draw {
 fn request(id: u64) -> NewSequence {
     let len = prompt_len(id);
     // A third of them begin alike.
-    let start = if id % 3 == 0 { 0 } else { id as u32 * 7 };
+    let start = if id.is_multiple_of(3) {
+        0
+    } else {
+        id as u32 * 7
+    };
     NewSequence {
         id: SequenceId(id),
         tokens: (0..len as u32).map(|i| (start + i * 13) % 64).collect(),
