@@ -34,6 +34,10 @@ gpu-test:
 gpu-bundle OUT="target/portcullis-gpu.tar.xz":
     scripts/gpu-bundle {{OUT}}
 
+# Shifts indices of the kernels by one, each of which their tests must notice.
+kernel-mutants *OPS:
+    scripts/kernel-mutants {{OPS}}
+
 # The seeded simulation, longer than in the tests.
 sim SCENARIOS="200000":
     PORTCULLIS_SIM_SCENARIOS={{SCENARIOS}} cargo test --release -p portcullis-engine --test simulation
