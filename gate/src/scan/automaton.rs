@@ -197,6 +197,7 @@ impl Outlook {
     const MATCH: u8 = 1 << 3;
     const MATCH_AT_END: u8 = 1 << 4;
     const GAVE_UP: u8 = 1 << 5;
+    const TOLD: u8 = 1 << 6;
 
     /// At least one step leads to a match, sooner or later.
     pub(super) fn is_fruitful(self) -> bool {
@@ -206,6 +207,11 @@ impl Outlook {
     /// The next step may: what was read up to here is a match, perhaps depending on what follows.
     fn is_ripe(self) -> bool {
         self.0 & Self::RIPE != 0
+    }
+
+    /// Which matches end here is certain already: none depends on what follows.
+    pub(super) fn is_told(self) -> bool {
+        self.0 & Self::TOLD != 0
     }
 
     /// Nothing can come of the state but matches that are certain already: what was read is a
@@ -239,15 +245,15 @@ fn outlooks(dfa: &Dfa, starts: &[StateID], patterns: &[Pattern]) -> Vec<Outlook>
             let mut matched = (0..match_len(dfa, *state)).map(|i| dfa.match_pattern(*state, i));
             matched.all(|pattern| !patterns[pattern].looks_ahead)
         };
-        let is_spent = next
-            .iter()
-            .all(|next| !fruitful[index(dfa, *next)] && certain(next));
+        let is_told = next.iter().all(certain);
+        let is_spent = is_told && !next.iter().any(|next| fruitful[index(dfa, *next)]);
         let flags = [
             (Outlook::FRUITFUL, fruitful[index(dfa, state)]),
             (
                 Outlook::RIPE,
                 next.iter().any(|next| dfa.is_match_state(*next)),
             ),
+            (Outlook::TOLD, is_told),
             (Outlook::SPENT, is_spent),
             (Outlook::MATCH, dfa.is_match_state(state)),
             (

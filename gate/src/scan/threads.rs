@@ -230,20 +230,27 @@ impl Threads {
             group.is_alive &= !is_spent;
             any_spent |= is_spent;
         }
-        if any_spent {
-            self.drop_gone(lane, at.len);
+        if any_spent || lane.max_span().is_some() {
+            self.drop_while(|thread, group| {
+                let len = at.len - thread.view_start;
+                // At its full length, nothing is to come but what ends here.
+                let is_full = lane.max_span().is_some_and(|max| len >= max);
+                is_dead(lane, group, len) || (is_full && lane.outlook(group.state).is_told())
+            });
         }
     }
 
     /// Drops threads that are dead or too long, up to the first that is neither. With `max_span`
     /// that is all that are too long, for no younger thread is longer.
     fn drop_gone(&mut self, lane: &Lane, view_end: usize) {
-        let is_gone = |thread: &Thread| {
-            let group = self.groups[thread.group];
-            !(group.is_alive && lane.is_alive(group.state, view_end - thread.view_start))
-        };
+        self.drop_while(|thread, group| is_dead(lane, group, view_end - thread.view_start));
+    }
+
+    /// Drops threads up to the first that is not gone.
+    fn drop_while(&mut self, is_gone: impl Fn(&Thread, Group) -> bool) {
         let list = self.list[self.first..].iter();
-        self.first += list.take_while(|thread| is_gone(thread)).count();
+        let gone = list.take_while(|thread| is_gone(thread, self.groups[thread.group]));
+        self.first += gone.count();
         if self.first == self.list.len() {
             self.clear();
         } else if self.first > GONE_MAX && 2 * self.first > self.list.len() {
@@ -274,6 +281,11 @@ impl Threads {
         // With few equal ones it is not tried again before there are many more.
         self.groups_max = 2 * self.groups.len();
     }
+}
+
+/// Whether nothing can come of a thread of `len` bytes.
+fn is_dead(lane: &Lane, group: Group, len: usize) -> bool {
+    !(group.is_alive && lane.is_alive(group.state, len))
 }
 
 impl Group {

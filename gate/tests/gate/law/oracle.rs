@@ -200,10 +200,8 @@ impl Scanner {
                         || open::outlook(engine.machine.get_nfa(), text.as_bytes(), start);
                     match len.cmp(max_span) {
                         std::cmp::Ordering::Greater => false,
-                        std::cmp::Ordering::Equal => {
-                            let outlook = outlook();
-                            outlook.complete && (outlook.grows || *looks_ahead)
-                        }
+                        // What ends here is all that can come.
+                        std::cmp::Ordering::Equal => outlook().complete && *looks_ahead,
                         std::cmp::Ordering::Less => {
                             let outlook = outlook();
                             outlook.grows || (outlook.complete && *looks_ahead)
