@@ -92,10 +92,10 @@ mod cuda {
 
     fn compile(source: &Path, ptx: &Path) {
         let capability =
-            std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| COMPUTE_CAP_MIN.into());
+            std::env::var_os("CUDA_COMPUTE_CAP").unwrap_or_else(|| COMPUTE_CAP_MIN.into());
         let status = Command::new(nvcc())
             .args(["--ptx", "-std=c++17", "-O3", "-lineinfo", "-I", "cuda"])
-            .arg(format!("-arch=compute_{capability}"))
+            .arg(format!("-arch=compute_{}", capability.display()))
             .args(["-ftz=false", "-prec-div=true", "-prec-sqrt=true"])
             .arg("-o")
             .args([ptx, source])
