@@ -84,8 +84,22 @@ impl Model {
             device,
             format: self.format,
         };
-        Decoder::load(&self.dir, &options)
-            .with_context(|| format!("the weights of {} cannot be loaded", self.root))
+        Decoder::load(&self.dir, &options).map_err(|error| {
+            let message = match portcullis_runner::is_out_of_memory(&error) {
+                true => self.too_large(),
+                false => format!("the weights of {} cannot be loaded", self.root),
+            };
+            anyhow::Error::new(error).context(message)
+        })
+    }
+
+    fn too_large(&self) -> String {
+        let weights = ByteSize(weight_bytes(&self.dir));
+        format!(
+            "the card has no memory for the weights of {} ({weights} on disk); see nvidia-smi for \
+             what else is in it, or take a smaller model or --dtype bf16",
+            self.root
+        )
     }
 
     /// Prompt and completion together, in tokens: what was configured, within what the model can.

@@ -60,7 +60,7 @@ pub fn free_bytes(device: &Device) -> candle_core::Result<Option<u64>> {
 }
 
 /// Whether an operation failed for want of a card's memory.
-pub(crate) fn is_out_of_memory(error: &impl ToString) -> bool {
+pub fn is_out_of_memory(error: &impl ToString) -> bool {
     // The driver's and cuBLAS's names of it; Candle passes them on as text.
     let message = error.to_string();
     ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]

@@ -10,6 +10,6 @@ mod sampler;
 mod warm_up;
 
 pub use candle::{CandleRunner, Model};
-pub use device::{DeviceChoice, DeviceError, free_bytes, open};
+pub use device::{DeviceChoice, DeviceError, free_bytes, is_out_of_memory, open};
 pub use sampler::sample;
 pub use warm_up::warm_up;

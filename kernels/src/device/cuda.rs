@@ -13,16 +13,13 @@ use candle_core::{
 };
 use half::{bf16, f16};
 
-use super::{Backend, Launch, Span};
+use super::{Backend, Launch, PARAMS_BYTES_MAX, Span};
 
 /// The compiled modules: name of the op, PTX.
 const MODULES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 /// Shared memory that every kernel may have; more must be asked for.
 const SHARED_BYTES_PLAIN: u32 = 48 * 1024;
-
-/// The largest parameter struct.
-const PARAMS_BYTES_MAX: usize = 512;
 
 pub(crate) struct Cuda(CudaDevice);
 

@@ -71,6 +71,9 @@ impl Span {
 #[expect(unsafe_code, reason = "the kernel reads the struct's bytes")]
 pub(crate) unsafe trait Params: Copy {}
 
+/// The largest parameter struct.
+pub(crate) const PARAMS_BYTES_MAX: usize = 512;
+
 /// One kernel launch.
 pub(crate) struct Launch<'a> {
     /// Folder of the op: the module that holds the kernel.
@@ -96,6 +99,7 @@ impl<'a> Launch<'a> {
         threads: u32,
         params: &'a P,
     ) -> Self {
+        const { assert!(size_of::<P>() <= PARAMS_BYTES_MAX, "raise PARAMS_BYTES_MAX") }
         // SAFETY: `P` is plain old data, as `Params` asks, and lives as long as the launch.
         #[expect(unsafe_code, reason = "a struct as its bytes")]
         let params = unsafe {
