@@ -44,7 +44,11 @@ pub(crate) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Parsed<
 
 fn must_be_one_of<T>(choices: &[(&str, T)]) -> String {
     let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-    format!("must be {}", words.join(" or "))
+    match words.split_last() {
+        Some((last, [])) => format!("must be {last}"),
+        Some((last, others)) => format!("must be {} or {last}", others.join(", ")),
+        None => unreachable!("a setting has choices"),
+    }
 }
 
 /// A whole number within bounds.

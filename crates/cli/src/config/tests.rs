@@ -153,6 +153,18 @@ fn all_mistakes_are_told_at_once_each_with_its_source() {
     );
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_says_so() {
+    let load = |device| Config::load(&flags(&[(setting::DEVICE, device)]), &[HOME].into());
+    assert_eq!(load("cpu").unwrap().model.device, DeviceChoice::Cpu);
+    let refused = |device| load(device).unwrap_err().to_string();
+    assert!(
+        refused("cuda:1").ends_with("this build knows no cards; build it with --features cuda")
+    );
+    assert!(refused("cuda:x").ends_with("N being the number of a card"));
+}
+
 #[test]
 fn no_more_sequences_than_tokens_in_a_step() {
     let batched = (setting::MAX_BATCHED_TOKENS, "32");
