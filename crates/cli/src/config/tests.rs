@@ -303,7 +303,7 @@ fn budgets_may_be_off_and_unsigned_sets_only_allowed_by_name() {
         (
             setting::RULE_SIGNATURES,
             "none",
-            "author or author_and_approver or allow_unsigned",
+            "author, author_and_approver or allow_unsigned",
         ),
         (setting::GATE_KEY_ATTEMPTS, "much", "or off"),
     ] {
