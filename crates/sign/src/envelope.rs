@@ -72,13 +72,22 @@ impl Envelope {
     /// As JSON, with a line break at its end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let wire = WireEnvelope {
+        let json = serde_json::to_string_pretty(&self.to_wire());
+        json.expect("strings have a form in JSON") + "\n"
+    }
+
+    /// As JSON in one line without a break: these bytes can be a leaf of a log.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        serde_json::to_string(&self.to_wire()).expect("strings have a form in JSON")
+    }
+
+    fn to_wire(&self) -> WireEnvelope {
+        WireEnvelope {
             payload_type: self.payload_type.clone(),
             payload: STANDARD.encode(&self.payload),
             signatures: self.signatures.iter().map(WireSignature::from).collect(),
-        };
-        let json = serde_json::to_string_pretty(&wire);
-        json.expect("strings have a form in JSON") + "\n"
+        }
     }
 
     /// What the bytes are said to be.

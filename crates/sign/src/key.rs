@@ -66,8 +66,14 @@ impl SecretKey {
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Signature {
         Signature {
             key: Some(self.public().id().to_string()),
-            bytes: self.0.sign(&pae(payload_type, payload)).to_bytes(),
+            bytes: self.sign_raw(&pae(payload_type, payload)),
         }
+    }
+
+    /// Signs bytes as they are, for formats that say by themselves what they are.
+    #[must_use]
+    pub fn sign_raw(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 }
 
@@ -118,10 +124,20 @@ impl PublicKey {
     /// into another that holds for the same bytes, nor hold for other bytes too.
     #[must_use]
     pub fn verifies(&self, payload_type: &str, payload: &[u8], signature: &Signature) -> bool {
-        let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
-        self.0
-            .verify_strict(&pae(payload_type, payload), &bytes)
-            .is_ok()
+        self.verifies_raw(&pae(payload_type, payload), &signature.bytes)
+    }
+
+    /// The same for [`SecretKey::sign_raw`].
+    #[must_use]
+    pub fn verifies_raw(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.0.verify_strict(message, &signature).is_ok()
+    }
+
+    /// The 32 bytes of RFC 8032.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
     }
 }
 

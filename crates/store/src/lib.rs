@@ -10,6 +10,7 @@
 mod error;
 mod key;
 mod name;
+mod record;
 mod ruleset;
 mod signer;
 mod sqlite;
@@ -19,6 +20,10 @@ use async_trait::async_trait;
 pub use error::{Missing, StoreError, Unusable};
 pub use key::{ApiKey, KeyId, KeyName, NewKey, ParseRoleError, Role, Secret};
 pub use name::NameError;
+pub use record::{
+    CallUsage, Cursor, Erased, KeptText, PublishedKey, RecordFilter, RecordPage, RecordSummary,
+    Records, TextClass, UsageFilter, UsageGrain, UsageRow,
+};
 pub use ruleset::{
     Act, Binding, BindingTarget, DeploymentName, EventKind, NamedRuleSet, NewBinding, NewRuleSet,
     NewSignature, Put, RuleSetEvent, RuleSetName, RuleSetState, RulesFor, StoredRuleSet,
