@@ -57,7 +57,7 @@ impl<R: ModelRunner> Engine<R> {
     /// One turn of the loop. Compute runs one step ahead of the gate; release never does.
     pub fn step(&mut self) {
         self.take_submissions();
-        self.drop_abandoned();
+        self.end_cancelled();
         let plan = self.scheduler.schedule();
         let draws = self.draws(&plan);
         let ticket = (!plan.rows.is_empty()).then(|| self.runner.submit(&plan, draws));
@@ -154,19 +154,17 @@ impl<R: ModelRunner> Engine<R> {
         SequenceId(self.next_id)
     }
 
-    /// A reader that is gone cancels, in whatever phase; its blocks are free in this same step.
-    fn drop_abandoned(&mut self) {
-        let gone = |generation: &mut Generation| {
+    /// A reader who asks for it or is gone cancels, in whatever phase; the blocks are free in this
+    /// same step.
+    fn end_cancelled(&mut self) {
+        let cancelled = |generation: &mut Generation| {
             let outbox = generation.outbox_mut();
-            outbox.reader_is_gone() || outbox.flush() == Flushed::Closed
+            outbox.is_cancelled() || outbox.flush() == Flushed::Closed
         };
-        for (id, generation) in self
-            .generations
-            .extract_if(.., |_, generation| gone(generation))
-        {
-            self.scheduler.remove(id);
-            self.status.cancelled_total += 1;
-            drop(generation);
+        let generations = self.generations.iter_mut();
+        let ids = generations.filter_map(|(id, generation)| cancelled(generation).then_some(*id));
+        for id in ids.collect::<Vec<_>>() {
+            self.end(id, End::Cancelled);
         }
         self.lingering
             .retain_mut(|outbox| outbox.flush() == Flushed::Full);
@@ -191,10 +189,7 @@ impl<R: ModelRunner> Engine<R> {
     /// Takes the tokens of the step before through text and gate.
     fn deliver(&mut self) {
         for (id, drawn) in std::mem::take(&mut self.undelivered) {
-            // Cancelled or failed since it was drawn: nobody waits for it.
-            let Some(generation) = self.generations.get_mut(&id) else {
-                continue;
-            };
+            let generation = known(self.generations.get_mut(&id));
             match generation.accept(drawn, self.clock.as_ref()) {
                 Outcome::Continues => {}
                 Outcome::RolledBack { keep_tokens } => self.roll_back(id, keep_tokens),
@@ -238,7 +233,7 @@ impl<R: ModelRunner> Engine<R> {
             Err(error) => return self.fail_row(row, &error.to_string()),
         };
         let advanced = self.scheduler.advance(row, Some(sample.token));
-        // Cancelled while it was computed.
+        // It ended with the token before, while this one was computed.
         let Some(generation) = self.generations.get_mut(&id) else {
             return;
         };
@@ -309,13 +304,17 @@ impl<R: ModelRunner> Engine<R> {
         }
     }
 
-    /// The one way in which a choice ends, other than by its reader going away.
+    /// The one way in which a choice ends.
     fn end(&mut self, id: SequenceId, end: End) {
         self.scheduler.remove(id);
         let mut generation = known(self.generations.remove(&id));
+        // Drawn for nothing: nobody waits for the verdict.
+        let unjudged = self.undelivered.extract_if(.., |(of, _)| *of == id);
+        unjudged.for_each(|_| generation.note_stale());
         // Choices that never began share the fate of the one they wait for.
         let unborn = generation.take_siblings(&self.tokenizer);
-        for generation in std::iter::once(generation).chain(unborn) {
+        for mut generation in std::iter::once(generation).chain(unborn) {
+            generation.discard_unreleased();
             self.count_end(&generation, &end);
             let mut outbox = generation.finish(end.clone(), self.clock.now());
             if outbox.flush() == Flushed::Full {
@@ -341,6 +340,7 @@ impl<R: ModelRunner> Engine<R> {
                 status.gate_refusals_total += 1;
                 status.finished_content_filter_total += 1;
             }
+            End::Cancelled => status.cancelled_total += 1,
             End::Failed(_) => status.failed_total += 1,
         }
     }

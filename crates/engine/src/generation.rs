@@ -56,7 +56,7 @@ impl Generation {
     pub(crate) fn new(submission: Submission, tokenizer: &Tokenizer, now: Duration) -> Self {
         let request = Arc::new(submission.request);
         let choices = request.choices;
-        let outbox = Outbox::new(0, submission.events);
+        let outbox = Outbox::new(0, submission.events, submission.cancelled);
         let mut first = Self::begin(request, outbox, tokenizer, now);
         first.place = Some(submission.place);
         first.siblings = 1..choices;
@@ -167,7 +167,7 @@ impl Generation {
         self.timings.first_token.get_or_insert(elapsed);
     }
 
-    /// A token that was computed for a continuation refused in the meantime.
+    /// A token that was computed for a continuation that was refused or has ended since.
     pub(crate) fn note_stale(&mut self) {
         self.usage.discarded_tokens += 1;
     }
@@ -191,15 +191,15 @@ impl Generation {
             Verdict::Continue(admitted) => {
                 self.release(admitted, now);
                 drawn.end.map_or(Outcome::Continues, |reason| {
-                    self.ended(End::Finished(reason))
+                    Outcome::Ended(End::Finished(reason))
                 })
             }
             Verdict::Stopped(admitted) => {
                 self.release(admitted, now);
-                self.ended(End::Finished(FinishReason::Stop))
+                Outcome::Ended(End::Finished(FinishReason::Stop))
             }
             Verdict::Resample { keep_tokens } => Outcome::RolledBack { keep_tokens },
-            Verdict::Reject(refusal) => self.ended(End::Refused(refusal)),
+            Verdict::Reject(refusal) => Outcome::Ended(End::Refused(refusal)),
         }
     }
 
@@ -224,10 +224,9 @@ impl Generation {
         }
     }
 
-    /// What was not released by now never will be.
-    fn ended(&mut self, end: End) -> Outcome {
+    /// At the end: what was not released by now never will be.
+    pub(crate) fn discard_unreleased(&mut self) {
         self.discard_from(self.released);
-        Outcome::Ended(end)
     }
 
     /// Goes back to `completion`, the tokens that stay: the text is made anew from them, so that

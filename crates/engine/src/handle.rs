@@ -32,11 +32,14 @@ pub(crate) struct Shared {
 pub(crate) struct Submission {
     pub(crate) request: GenerateRequest,
     pub(crate) events: mpsc::Sender<StreamEvent>,
+    /// Set by [`TokenStream::cancel`].
+    pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) place: QueuePlace,
 }
 
 impl EngineHandle {
-    /// Hands a call to the engine and returns its stream at once. Dropping the stream cancels.
+    /// Hands a call to the engine and returns its stream at once. Dropping the stream cancels;
+    /// [`TokenStream::cancel`] does so and tells how the call ended.
     ///
     /// # Errors
     /// The queue is full, or the engine takes no more calls.
@@ -46,12 +49,17 @@ impl EngineHandle {
         }
         let place = QueuePlace::take(&self.shared)?;
         let (events, stream) = mpsc::channel(self.shared.stream_buffer);
+        let cancelled = Arc::new(AtomicBool::new(false));
         match self.submissions.try_send(Submission {
             request,
             events,
+            cancelled: Arc::clone(&cancelled),
             place,
         }) {
-            Ok(()) => Ok(TokenStream { events: stream }),
+            Ok(()) => Ok(TokenStream {
+                events: stream,
+                cancelled,
+            }),
             Err(TrySendError::Full(_)) => Err(SubmitError::QueueFull {
                 waiting: self.shared.max_waiting,
             }),
@@ -87,9 +95,18 @@ impl EngineHandle {
 #[derive(Debug)]
 pub struct TokenStream {
     events: mpsc::Receiver<StreamEvent>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl TokenStream {
+    /// Ends every choice of the call in the engine's next step, in whatever phase it is. What was
+    /// admitted before is still to be read; then each choice has its
+    /// [`Ended`](StreamEvent::Ended) with [`End::Cancelled`](crate::End::Cancelled), and with
+    /// what it cost and what the gate did. A choice that had ended before keeps its own end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
     /// The next event; `None` after the last choice ended, or if the engine died.
     pub async fn next(&mut self) -> Option<StreamEvent> {
         self.events.recv().await

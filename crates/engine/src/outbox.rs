@@ -3,6 +3,8 @@
 //! A slow reader never stops the engine: what finds the channel full waits here and is merged,
 //! bounded by the length of the completion.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis_gate::{Admitted, GateReport, Refusal};
@@ -42,6 +44,8 @@ pub enum End {
     Finished(FinishReason),
     /// The gate refused; what was released before stands.
     Refused(Refusal),
+    /// Its reader asked for no more; what was released before stands.
+    Cancelled,
     /// It could not be computed.
     Failed(Failure),
 }
@@ -72,6 +76,7 @@ pub struct Timings {
 pub(crate) struct Outbox {
     choice: u32,
     events: mpsc::Sender<StreamEvent>,
+    cancelled: Arc<AtomicBool>,
     held: Option<Admitted>,
     end: Option<StreamEvent>,
 }
@@ -88,10 +93,15 @@ pub(crate) enum Flushed {
 }
 
 impl Outbox {
-    pub(crate) fn new(choice: u32, events: mpsc::Sender<StreamEvent>) -> Self {
+    pub(crate) fn new(
+        choice: u32,
+        events: mpsc::Sender<StreamEvent>,
+        cancelled: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             choice,
             events,
+            cancelled,
             held: None,
             end: None,
         }
@@ -99,15 +109,16 @@ impl Outbox {
 
     /// Another choice of the same call.
     pub(crate) fn sibling(&self, choice: u32) -> Self {
-        Self::new(choice, self.events.clone())
+        Self::new(choice, self.events.clone(), Arc::clone(&self.cancelled))
     }
 
     pub(crate) fn choice(&self) -> u32 {
         self.choice
     }
 
-    pub(crate) fn reader_is_gone(&self) -> bool {
-        self.events.is_closed()
+    /// Whether the reader asked for no more, or is gone.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) || self.events.is_closed()
     }
 
     pub(crate) fn release(&mut self, admitted: Admitted) {

@@ -63,7 +63,7 @@ status! {
     finished_length_total,
     /// Choices that the gate ended.
     finished_content_filter_total,
-    /// Choices whose reader went away.
+    /// Choices that their reader cancelled, most often by going away.
     cancelled_total,
     /// Choices that failed.
     failed_total,

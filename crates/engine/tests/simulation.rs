@@ -6,6 +6,7 @@
 //! `PORTCULLIS_SIM_SCENARIOS=100000 cargo test -p portcullis-engine --test simulation --release`
 //! runs more; `PORTCULLIS_SIM_SEED=n` repeats one.
 
+mod cancelling;
 mod world;
 
 use portcullis_engine::{End, EngineStatus};
@@ -60,9 +61,22 @@ fn scenario(seed: u64) {
     }
     world.engine.step();
     world.check_nothing_is_left(seed);
+    check_every_choice_is_counted(&calls, &world, seed);
     for call in &calls {
         check_call(call, &world, seed);
     }
+}
+
+/// Also those whose reader went away, and those that never began.
+fn check_every_choice_is_counted(calls: &[Call], world: &World, seed: u64) {
+    let status = world.status();
+    let ended = status.finished_stop_total
+        + status.finished_length_total
+        + status.finished_content_filter_total
+        + status.cancelled_total
+        + status.failed_total;
+    let choices: usize = calls.iter().map(|call| call.choices.len()).sum();
+    assert_eq!(ended, choices as u64, "seed {seed}: {status:?}");
 }
 
 fn check_call(call: &Call, world: &World, seed: u64) {
@@ -80,20 +94,40 @@ fn check_call(call: &Call, world: &World, seed: u64) {
             .end
             .as_ref()
             .unwrap_or_else(|| panic!("seed {seed}: a choice has no end"));
+        assert_eq!(
+            choice.usage.map(|usage| usage.completion_tokens),
+            Some(choice.tokens),
+            "seed {seed}: what is counted is what was released"
+        );
         if world.is_faulty() && matches!(end, End::Failed(_)) {
             continue;
         }
         assert!(!matches!(end, End::Failed(_)), "seed {seed}: {end:?}");
+        let may_be_cancelled = matches!(call.reader, Reader::Cancels { .. });
+        assert!(
+            may_be_cancelled || !matches!(end, End::Cancelled),
+            "seed {seed}: nobody cancelled"
+        );
     }
     if !world.is_faulty() && !matches!(call.reader, Reader::Leaves { .. }) {
         check_same_as_alone(call, seed);
     }
 }
 
-/// Neighbours, preemption, block sharing and slow reading change nothing in an answer.
+/// Neighbours, preemption, block sharing and slow reading change nothing in an answer; of one that
+/// was cancelled there is the beginning.
 fn check_same_as_alone(call: &Call, seed: u64) {
     let alone = call.run_alone();
     for (together, alone) in call.choices.iter().zip(&alone.choices) {
+        if let Some(End::Cancelled) = together.end {
+            assert!(
+                alone.text.starts_with(&together.text),
+                "seed {seed}: {:?} begins {:?}",
+                alone.text,
+                together.text
+            );
+            continue;
+        }
         assert_eq!(
             together.text, alone.text,
             "seed {seed}: under {}",

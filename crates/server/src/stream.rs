@@ -213,6 +213,7 @@ fn ending(end: End) -> Result<Ending, ApiError> {
     match end {
         End::Finished(reason) => Ok(Ending::Finished(reason)),
         End::Refused(refusal) => Ok(Ending::Refused(refusal)),
+        End::Cancelled => Err(ApiError::internal("this completion was cancelled")),
         End::Failed(failure) => {
             tracing::error!(message = failure.message, "a choice could not be computed");
             Err(ApiError::internal(

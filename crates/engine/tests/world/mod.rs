@@ -9,7 +9,7 @@ use portcullis_engine::{
     Clock, End, Engine, EngineConfig, EngineHandle, EngineStatus, GenerateParts, GenerateRequest,
     Limits, StreamEvent, TokenStream,
 };
-use portcullis_gate::{Gate, Quota, RuleSet};
+use portcullis_gate::{Gate, GateReport, Quota, RuleSet};
 use portcullis_scheduler::{BLOCK_TOKENS, SchedulerConfig};
 use portcullis_text::Tokenizer;
 use portcullis_types::{Priority, SamplingParams, StopParams, Tenant, TokenId, Usage};
@@ -205,11 +205,16 @@ impl World {
         Self::with(config, fault_every, memory)
     }
 
-    fn roomy(max_model_len: usize) -> Self {
+    pub(crate) fn roomy(max_model_len: usize) -> Self {
+        Self::of(512, 8, max_model_len)
+    }
+
+    /// With steps of so many tokens and sequences.
+    pub(crate) fn of(max_batched_tokens: usize, max_num_seqs: usize, max_model_len: usize) -> Self {
         let config = SchedulerConfig {
             num_blocks: 64,
-            max_batched_tokens: 512,
-            max_num_seqs: 8,
+            max_batched_tokens,
+            max_num_seqs,
             max_model_len,
             ageing_steps: 10,
         };
@@ -239,6 +244,10 @@ impl World {
             max_model_len,
             faulty: fault_every.is_some(),
         }
+    }
+
+    pub(crate) fn status(&self) -> EngineStatus {
+        self.handle.status()
     }
 
     pub(crate) fn is_faulty(&self) -> bool {
@@ -276,6 +285,12 @@ pub(crate) enum Reader {
     Leaves {
         after: usize,
     },
+    /// Cancels so many steps after the call was submitted, and reads on, one event every so many
+    /// steps.
+    Cancels {
+        after: usize,
+        every: usize,
+    },
 }
 
 /// What a caller got for one choice.
@@ -284,6 +299,9 @@ pub(crate) struct Received {
     pub(crate) text: String,
     pub(crate) end: Option<End>,
     pub(crate) usage: Option<Usage>,
+    pub(crate) report: Option<GateReport>,
+    /// Tokens of the text.
+    pub(crate) tokens: u64,
 }
 
 /// A caller and its call.
@@ -322,12 +340,16 @@ impl Call {
         let max_tokens = rng.within(1, (len - prompt_len).min(50));
         Self {
             rules: rng.pick(&RULES),
-            reader: match rng.within(0, 5) {
+            reader: match rng.within(0, 6) {
                 0 => Reader::Slow {
                     every: rng.within(2, 9),
                 },
                 1 => Reader::Leaves {
                     after: rng.within(0, 30),
+                },
+                2 => Reader::Cancels {
+                    after: rng.within(0, 30),
+                    every: rng.within(1, 4),
                 },
                 _ => Reader::Eager,
             },
@@ -350,6 +372,27 @@ impl Call {
             tenant: Tenant([rng.within(0, 1) as u8; 32]),
             max_model_len: len,
             arrives: rng.within(0, 40),
+            stream: None,
+            over: false,
+        }
+    }
+
+    /// With a prompt of 40 tokens, and 100 that do not end before.
+    pub(crate) fn long(rules: &'static str, n: u32) -> Self {
+        Self {
+            rules,
+            reader: Reader::Eager,
+            choices: Vec::new(),
+            n,
+            max_tokens: 100,
+            prompt: vec![97; 40],
+            sampling: SamplingParams::default(),
+            stop: Vec::new(),
+            min_tokens: 100,
+            priority: Priority::Standard,
+            tenant: Tenant([0; 32]),
+            max_model_len: 200,
+            arrives: 0,
             stream: None,
             over: false,
         }
@@ -379,17 +422,34 @@ impl Call {
         }
         let age = step - self.arrives;
         match self.reader {
-            Reader::Leaves { after } if age >= after => {
-                self.stream = None;
-                self.over = true;
-            }
+            Reader::Leaves { after } if age >= after => self.leave(),
             Reader::Slow { every } => {
+                if age.is_multiple_of(every) {
+                    self.read(1);
+                }
+            }
+            Reader::Cancels { after, every } => {
+                if age == after {
+                    self.cancel();
+                }
                 if age.is_multiple_of(every) {
                     self.read(1);
                 }
             }
             Reader::Eager | Reader::Leaves { .. } => self.read(usize::MAX),
         }
+    }
+
+    /// Goes away.
+    pub(crate) fn leave(&mut self) {
+        self.stream = None;
+        self.over = true;
+    }
+
+    /// Cancels, and waits for what the engine says.
+    pub(crate) fn cancel(&self) {
+        let stream = self.stream.as_ref();
+        stream.expect("the call was submitted").cancel();
     }
 
     fn request(&self) -> GenerateRequest {
@@ -426,13 +486,19 @@ impl Call {
                     let received = &mut self.choices[choice as usize];
                     assert!(received.end.is_none(), "text after the end");
                     received.text.push_str(admitted.text());
+                    received.tokens += admitted.num_tokens() as u64;
                 }
                 Some(StreamEvent::Ended {
-                    choice, end, usage, ..
+                    choice,
+                    end,
+                    usage,
+                    report,
+                    ..
                 }) => {
                     let received = &mut self.choices[choice as usize];
                     assert!(received.end.replace(end).is_none(), "a choice ended twice");
                     received.usage = Some(usage);
+                    received.report = Some(report);
                 }
             }
         }
