@@ -1,5 +1,6 @@
 //! `portcullis serve`: puts the parts together, serves, and takes them apart again.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::args::ServeArgs;
 use crate::clock::unix_now;
@@ -226,26 +228,26 @@ fn app_state(
     ))
 }
 
-/// The first signal drains, the second ends at once.
+/// The first signal drains, the second cuts off what still runs.
 async fn until_stopped(listener: TcpListener, state: AppState, mut signals: Signals) -> Result<()> {
-    let (first, drain) = tokio::sync::oneshot::channel();
-    let serving = portcullis_server::serve(listener, state, async {
-        // A sender that is gone means that it is over too.
-        let _ = drain.await;
-    });
-    let told = async {
+    let (first, drain) = oneshot::channel();
+    let (second, cut_off) = oneshot::channel();
+    // A sender that is gone means that it is over too.
+    let told = |signal: oneshot::Receiver<()>| async { drop(signal.await) };
+    let serving = portcullis_server::serve(listener, state, told(drain), told(cut_off));
+    let listening = async {
         signals.next().await;
         tracing::info!("stopping: running calls may finish; a second signal ends them");
         // The server may have failed meanwhile; then its error is what counts.
         let _ = first.send(());
         signals.next().await;
+        tracing::warn!("stopped at once by a second signal");
+        let _ = second.send(());
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
         served = serving => served.context("the server failed"),
-        () = told => {
-            tracing::warn!("stopped at once by a second signal");
-            Ok(())
-        }
+        never = listening => match never {},
     }
 }
 

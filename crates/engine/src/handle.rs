@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -110,6 +111,11 @@ impl TokenStream {
     /// The next event; `None` after the last choice ended, or if the engine died.
     pub async fn next(&mut self) -> Option<StreamEvent> {
         self.events.recv().await
+    }
+
+    /// [`Self::next`] for those who wait for several streams at once.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+        self.events.poll_recv(context)
     }
 
     /// The next event if one is there, without waiting.

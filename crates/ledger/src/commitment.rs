@@ -45,9 +45,32 @@ impl Salt {
     /// The same over bytes that come in parts.
     #[must_use]
     pub fn commit_parts<'b>(&self, parts: impl IntoIterator<Item = &'b [u8]>) -> String {
-        let mut digest = Sha256::new_with_prefix(self.0);
-        parts.into_iter().for_each(|part| digest.update(part));
-        hex::encode(digest.finalize())
+        let mut commitment = self.begin();
+        parts.into_iter().for_each(|part| commitment.update(part));
+        commitment.finish()
+    }
+
+    /// The same over bytes that come over time.
+    #[must_use]
+    pub fn begin(&self) -> Commitment {
+        Commitment(Sha256::new_with_prefix(self.0))
+    }
+}
+
+/// A commitment to bytes that are not all there yet.
+#[derive(Clone)]
+pub struct Commitment(Sha256);
+
+impl Commitment {
+    /// The next of them.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// In hexadecimal.
+    #[must_use]
+    pub fn finish(self) -> String {
+        hex::encode(self.0.finalize())
     }
 }
 

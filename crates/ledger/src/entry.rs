@@ -159,8 +159,8 @@ pub struct RuleSetUsed {
 /// How tokens are drawn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SamplingUsed {
-    /// Seed of the first choice; each other one follows from it.
-    pub seed: u64,
+    /// The seed of each prompt, in decimal digits: not every reader of JSON has 64 bits.
+    pub seeds: Vec<String>,
     /// 0 is greedy.
     pub temperature: f32,
     /// In (0, 1].
@@ -170,6 +170,12 @@ pub struct SamplingUsed {
     pub top_k: Option<u32>,
     /// In [0, 1].
     pub min_p: f32,
+    /// 0 is off.
+    pub presence_penalty: f32,
+    /// 0 is off.
+    pub frequency_penalty: f32,
+    /// 1 is off.
+    pub repetition_penalty: f32,
 }
 
 /// Numbers come from JSON, where nothing is NaN.

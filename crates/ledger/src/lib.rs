@@ -28,7 +28,7 @@ mod time;
 mod tree;
 
 pub use checkpoint::{CheckpointError, LogSigner, LogVerifier, SignedCheckpoint};
-pub use commitment::{Salt, plain_digest};
+pub use commitment::{Commitment, Salt, plain_digest};
 pub use entry::{
     Action, Call, CallEnd, Checks, ChoiceEnd, Claim, Closed, Found, Head, LeafRef, Matched,
     ModelDigests, Opened, Outcome, RecordId, RefusedBy, Resampling, RuleSetUsed, SamplingUsed,

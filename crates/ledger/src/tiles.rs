@@ -3,6 +3,7 @@
 use std::fmt;
 
 use tlog_tiles::tile::Tile;
+use tlog_tiles::tlog::stored_hash_index;
 
 /// Leaves of a tile are so many: 2 to this.
 const HEIGHT: u8 = 8;
@@ -65,12 +66,12 @@ impl TilePath {
         (first, first + u64::from(self.0.width()))
     }
 
-    /// The subtrees whose roots a tile of hashes holds: their level above the leaves, the number of
-    /// the first, and the one after the last.
+    /// Where the hashes of a tile lie in the order in which a log makes them.
     #[must_use]
-    pub fn subtrees(self) -> (u8, u64, u64) {
+    pub fn hash_indexes(self) -> Vec<u64> {
         let (first, end) = self.entries();
-        (HEIGHT * self.0.level(), first, end)
+        let level = HEIGHT * self.0.level();
+        (first..end).map(|n| stored_hash_index(level, n)).collect()
     }
 }
 

@@ -6,15 +6,17 @@ use std::convert::Infallible;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use portcullis_gate::{Action, Finding, Gate, GateReport, Mode, Side};
-use portcullis_types::Usage;
+use portcullis_gate::{Action, Finding, Gate, Mode, Side};
+use portcullis_ledger::Outcome;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, with_record};
+use crate::record::CallRecord;
 use crate::shape::{ChoiceText, Shape};
 use crate::state::App;
-use crate::stream::{Ending, Event, Events};
-use crate::validate::Call;
-use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetRef, UsageBody};
+use crate::stream::{Event, Events, Submission};
+use crate::tally::Tally;
+use crate::validate::{Call, RefusedCall};
+use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetRef};
 
 /// Runs a call and answers it.
 ///
@@ -22,21 +24,57 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 /// a refusal before that is a plain 400.
 pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> {
     let shape = Shape::new(app, &call);
-    let mut events = Events::submit(app, call.requests, call.reservation)?;
-    events.wait_for_release().await?;
-    let totals = Totals::new(&call.gate, call.choices_per_prompt, call.findings);
-    if !call.stream {
-        return Ok(whole(events, shape, totals).await?.into_response());
-    }
-    let interval = app.config.keep_alive_interval;
-    let keep_alive = KeepAlive::new().interval(interval).text("keep-alive");
-    let frames = Frames::new(events, shape, totals, call.include_usage);
-    Ok(Sse::new(frames.into_stream())
-        .keep_alive(keep_alive)
-        .into_response())
+    let (stream, include_usage) = (call.stream, call.include_usage);
+    let verdict = Verdict::new(&call.gate);
+    let tally = Tally::new(
+        call.choices_per_prompt,
+        !call.facts.resamples_segments,
+        call.findings,
+    );
+    let mut events = Events::submit(
+        app,
+        Submission {
+            requests: call.requests,
+            facts: call.facts,
+            tally,
+            reservation: call.reservation,
+        },
+    )?;
+    let record_id = events.record_id().cloned();
+    let named = |error: ApiError| error.recorded_as(record_id.as_ref());
+    events.wait_for_release().await.map_err(named)?;
+    let response = match stream {
+        false => whole(events, shape, &verdict).await.map_err(named)?,
+        true => {
+            let interval = app.config.keep_alive_interval;
+            let keep_alive = KeepAlive::new().interval(interval).text("keep-alive");
+            let frames = Frames::new(events, shape, verdict, include_usage);
+            let sse = Sse::new(frames.into_stream()).keep_alive(keep_alive);
+            sse.into_response()
+        }
+    };
+    Ok(with_record(response, record_id.as_ref()))
 }
 
-async fn whole(mut events: Events, shape: Shape, mut totals: Totals) -> Result<Response, ApiError> {
+/// Records the refusal of a prompt, and tells it.
+pub(crate) async fn refuse(app: &App, call: RefusedCall) -> ApiError {
+    let RefusedCall { facts, refused } = call;
+    let error = ApiError::from(&refused.refusal);
+    let mut tally = Tally::new(1, false, refused.findings);
+    tally.note_refusal(&refused.refusal);
+    let record = match CallRecord::open(app, &facts) {
+        Ok(Some(record)) => record,
+        Ok(None) => return error,
+        Err(unrecorded) => return unrecorded,
+    };
+    let id = record.id().clone();
+    match record.close(Outcome::Refused, &tally).durable().await {
+        Ok(()) => error.recorded_as(Some(&id)),
+        Err(unrecorded) => unrecorded.into(),
+    }
+}
+
+async fn whole(mut events: Events, shape: Shape, verdict: &Verdict) -> Result<Response, ApiError> {
     let mut choices: Vec<ChoiceText> = Vec::new();
     choices.resize_with(events.choices(), ChoiceText::default);
     while let Some(event) = events.next().await? {
@@ -46,25 +84,21 @@ async fn whole(mut events: Events, shape: Shape, mut totals: Totals) -> Result<R
                 choice.samples.extend_from_slice(admitted.samples());
                 choice.text.push_str(admitted.text());
             }
-            Event::Ended {
-                choice,
-                ending,
-                usage,
-                report,
-            } => {
+            Event::Ended { choice, ending } => {
                 choices[choice].finish_reason = ending.finish_reason();
-                totals.add(choice, &ending, usage, report);
             }
         }
     }
-    Ok(shape.whole(choices, totals.usage(), totals.admissibility()))
+    events.close().await?;
+    let usage = events.tally().usage().into();
+    Ok(shape.whole(choices, usage, verdict.of(&events)))
 }
 
 /// The events of a stream, made one at a time as the reader takes them.
 struct Frames {
     events: Events,
     shape: Shape,
-    totals: Totals,
+    verdict: Verdict,
     include_usage: bool,
     /// Frames that are made and not yet taken.
     ready: VecDeque<String>,
@@ -75,7 +109,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(events: Events, shape: Shape, totals: Totals, include_usage: bool) -> Self {
+    fn new(events: Events, shape: Shape, verdict: Verdict, include_usage: bool) -> Self {
         let choices = events.choices();
         let shape = shape.with_null_usage(include_usage);
         Self {
@@ -87,7 +121,7 @@ impl Frames {
             finished: false,
             events,
             shape,
-            totals,
+            verdict,
             include_usage,
         }
     }
@@ -102,7 +136,7 @@ impl Frames {
     async fn next(&mut self) -> Option<String> {
         while self.ready.is_empty() && !self.finished {
             match self.events.next().await {
-                Ok(Some(event)) => self.take(event),
+                Ok(Some(event)) => self.take(event).await,
                 Ok(None) => self.finish(None),
                 Err(error) => self.finish(Some(error)),
             }
@@ -110,7 +144,7 @@ impl Frames {
         self.ready.pop_front()
     }
 
-    fn take(&mut self, event: Event) {
+    async fn take(&mut self, event: Event) {
         match event {
             Event::Text { choice, admitted } => {
                 let offset = self.offsets[choice];
@@ -120,32 +154,41 @@ impl Frames {
                     .delta(choice, admitted.text(), admitted.samples(), offset);
                 self.ready.extend(delta);
             }
-            Event::Ended {
-                choice,
-                ending,
-                usage,
-                report,
-            } => {
+            Event::Ended { choice, ending } => {
                 self.open -= 1;
-                self.totals.add(choice, &ending, usage, report);
-                // The choice that ends last tells what the gate did in all of them.
-                let admissibility = (self.open == 0)
-                    .then(|| self.totals.admissibility())
-                    .flatten();
-                let frame = self
-                    .shape
-                    .finish(choice, ending.finish_reason(), admissibility);
+                let reason = ending.finish_reason();
+                match self.open {
+                    0 => self.finish_last(choice, reason).await,
+                    _ => self
+                        .ready
+                        .push_back(self.shape.finish(choice, reason, None)),
+                }
+            }
+        }
+    }
+
+    /// The choice that ends last tells what the gate did in all of them, once that is on record.
+    async fn finish_last(&mut self, choice: usize, reason: &'static str) {
+        match self.events.close().await {
+            Ok(()) => {
+                let admissibility = self.verdict.of(&self.events);
+                let frame = self.shape.finish(choice, reason, admissibility);
                 self.ready.push_back(frame);
             }
+            Err(error) => self.finish(Some(error)),
         }
     }
 
     /// `[DONE]` comes last in any case: clients wait for it.
     fn finish(&mut self, error: Option<ApiError>) {
         match error {
-            Some(error) => self.ready.push_back(crate::shape::json(&error.body())),
+            Some(error) => {
+                let error = error.recorded_as(self.events.record_id());
+                self.ready.push_back(crate::shape::json(&error.body()));
+            }
             None if self.include_usage => {
-                self.ready.push_back(self.shape.usage(self.totals.usage()));
+                let usage = self.events.tally().usage().into();
+                self.ready.push_back(self.shape.usage(usage));
             }
             None => {}
         }
@@ -154,97 +197,56 @@ impl Frames {
     }
 }
 
-/// What the choices of a call cost together, and what the gate did in them.
-struct Totals {
-    choices_per_prompt: usize,
-    /// For each prompt; its choices share the tokens of the prompt.
-    prompts: Vec<Usage>,
-    rulesets: Vec<RuleSetRef>,
-    attempts: u64,
-    findings: Vec<FindingRef>,
-    refused: bool,
+/// What an answer says about the gate.
+struct Verdict {
+    /// The rule sets that hold; those that are observed change no byte of an answer.
+    enforced: Vec<RuleSetRef>,
 }
 
-impl Totals {
-    fn new(gate: &Gate, choices_per_prompt: usize, findings: Vec<Finding>) -> Self {
+impl Verdict {
+    fn new(gate: &Gate) -> Self {
         let enforced = gate.sets().iter().filter(|set| set.mode() == Mode::Enforce);
-        let rulesets = enforced.map(|set| RuleSetRef {
+        let enforced = enforced.map(|set| RuleSetRef {
             name: set.set().name().to_owned(),
             version: set.set().version(),
             mode: set.mode().as_str(),
         });
-        let mut totals = Self {
-            choices_per_prompt,
-            prompts: Vec::new(),
-            rulesets: rulesets.collect(),
-            attempts: 0,
-            findings: Vec::new(),
-            refused: false,
-        };
-        totals.add_findings(findings);
-        totals
-    }
-
-    fn add(&mut self, choice: usize, ending: &Ending, usage: Usage, report: GateReport) {
-        self.add_usage(choice / self.choices_per_prompt, usage);
-        self.attempts += u64::from(report.attempts);
-        self.refused |= matches!(ending, Ending::Refused(_));
-        self.add_findings(report.findings);
-    }
-
-    fn add_findings(&mut self, findings: Vec<Finding>) {
-        let findings = findings.into_iter();
-        let acted = findings.filter(|finding| finding.action > Action::Observe);
-        self.findings.extend(acted.map(|finding| {
-            FindingRef {
-                ruleset: finding.ruleset.to_string(),
-                version: finding.version,
-                rule: finding.rule.to_string(),
-                action: finding.action.as_str(),
-                on: if finding.input.is_some() {
-                    Side::Input
-                } else {
-                    Side::Output
-                }
-                .as_str(),
-            }
-        }));
-    }
-
-    fn add_usage(&mut self, prompt: usize, usage: Usage) {
-        if self.prompts.len() <= prompt {
-            self.prompts.resize(prompt + 1, Usage::default());
+        Self {
+            enforced: enforced.collect(),
         }
-        let total = &mut self.prompts[prompt];
-        total.prompt_tokens = total.prompt_tokens.max(usage.prompt_tokens);
-        total.cached_tokens = total.cached_tokens.max(usage.cached_tokens);
-        total.completion_tokens += usage.completion_tokens;
-        total.discarded_tokens += usage.discarded_tokens;
     }
 
-    fn usage(&self) -> UsageBody {
-        let sum = self
-            .prompts
-            .iter()
-            .fold(Usage::default(), |sum, prompt| Usage {
-                prompt_tokens: sum.prompt_tokens + prompt.prompt_tokens,
-                cached_tokens: sum.cached_tokens + prompt.cached_tokens,
-                completion_tokens: sum.completion_tokens + prompt.completion_tokens,
-                discarded_tokens: sum.discarded_tokens + prompt.discarded_tokens,
-            });
-        sum.into()
-    }
-
-    fn admissibility(&self) -> Option<Admissibility> {
-        let status = match self.refused {
-            true => AdmissibilityStatus::Refused,
-            false => AdmissibilityStatus::Admitted,
+    /// `None` where nothing holds and nothing is recorded.
+    fn of(&self, events: &Events) -> Option<Admissibility> {
+        let record_id = events.record_id().map(ToString::to_string);
+        let tally = events.tally();
+        let status = match (tally.is_refused(), self.enforced.is_empty()) {
+            (true, _) => AdmissibilityStatus::Refused,
+            (false, false) => AdmissibilityStatus::Admitted,
+            (false, true) => AdmissibilityStatus::Ungated,
         };
-        (!self.rulesets.is_empty()).then(|| Admissibility {
+        let is_silent = record_id.is_none() && self.enforced.is_empty();
+        (!is_silent).then(|| Admissibility {
+            record_id,
             status,
-            rulesets: self.rulesets.clone(),
-            attempts: self.attempts,
-            findings: self.findings.clone(),
+            rulesets: self.enforced.clone(),
+            attempts: tally.attempts(),
+            findings: tally.findings().filter_map(acted).collect(),
         })
     }
+}
+
+/// A finding that was acted on.
+fn acted(finding: &Finding) -> Option<FindingRef> {
+    (finding.action > Action::Observe).then(|| FindingRef {
+        ruleset: finding.ruleset.to_string(),
+        version: finding.version,
+        rule: finding.rule.to_string(),
+        action: finding.action.as_str(),
+        on: match finding.input {
+            Some(_) => Side::Input,
+            None => Side::Output,
+        }
+        .as_str(),
+    })
 }

@@ -26,7 +26,9 @@ pub(crate) enum Permission {
     SignRules,
     /// Activate, retire, bind.
     PutIntoForce,
-    /// Keys and signers.
+    /// Read records and usage.
+    ReadRecords,
+    /// Keys, signers, and the texts beside records.
     Administer,
 }
 
@@ -92,6 +94,7 @@ impl Permission {
             (Self::SignRules, role) => matches!(role, Role::Author | Role::Approver),
             (Self::PutIntoForce, role) => role == Role::Approver,
             (Self::ReadRules, role) => role != Role::Inference,
+            (Self::ReadRecords, role) => role == Role::Auditor,
             (Self::Administer, _) => false,
         }
     }
@@ -105,6 +108,7 @@ impl Permission {
             Self::SignRules => "`author`, `approver` or `admin`",
             Self::PutIntoForce => "`approver` or `admin`",
             Self::ReadRules => "`author`, `approver`, `auditor` or `admin`",
+            Self::ReadRecords => "`auditor` or `admin`",
             Self::Administer => "`admin`",
         }
     }

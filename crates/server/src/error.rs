@@ -5,14 +5,18 @@ use std::fmt::Display;
 
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_engine::{InvalidRequest, SubmitError};
 use portcullis_gate::{Refusal, RuleSetErrors};
+use portcullis_ledger::RecordId;
 use portcullis_store::{NameError, StoreError};
 use portcullis_text::TextError;
 
-use crate::wire::error::{ErrorBody, ErrorDetail, Mistake};
+use crate::wire::error::{ErrorBody, ErrorDetail, Mistake, RecordRef};
+
+/// The type of a refusal by the gate.
+const ADMISSIBILITY_ERROR: &str = "admissibility_error";
 
 /// Seconds after which a caller who found the queue full should try again.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -26,11 +30,26 @@ pub(crate) struct ApiError {
     param: Option<String>,
     code: Option<Cow<'static, str>>,
     mistakes: Vec<Mistake>,
+    record: Option<RecordId>,
+}
+
+/// Names the record of a call, also on answers without a body of ours.
+static X_ADMISSIBILITY_RECORD: HeaderName = HeaderName::from_static("x-admissibility-record");
+
+/// The answer with the name of its record.
+pub(crate) fn with_record(mut response: Response, record: Option<&RecordId>) -> Response {
+    if let Some(id) = record
+        && let Ok(value) = HeaderValue::from_str(id.as_str())
+    {
+        let headers = response.headers_mut();
+        headers.insert(X_ADMISSIBILITY_RECORD.clone(), value);
+    }
+    response
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let (status, record) = (self.status, self.record.clone());
         let mut response = (status, Json(self.body())).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
@@ -42,7 +61,7 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response
+        with_record(response, record.as_ref())
     }
 }
 
@@ -91,7 +110,7 @@ impl From<&Refusal> for ApiError {
     fn from(refusal: &Refusal) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
-            "admissibility_error",
+            ADMISSIBILITY_ERROR,
             refusal.to_string(),
         )
         .with_code(refusal_code(refusal))
@@ -181,6 +200,7 @@ impl ApiError {
             param: None,
             code: None,
             mistakes: Vec::new(),
+            record: None,
         }
     }
 
@@ -267,6 +287,14 @@ impl ApiError {
         }
     }
 
+    /// Names the record of the call that ended so.
+    pub(crate) fn recorded_as(self, record: Option<&RecordId>) -> Self {
+        Self {
+            record: record.cloned(),
+            ..self
+        }
+    }
+
     /// Names another parameter.
     pub(crate) fn blaming(self, param: &str) -> Self {
         Self {
@@ -277,7 +305,16 @@ impl ApiError {
 
     /// The body, also sent as an event when a stream has begun.
     pub(crate) fn body(self) -> ErrorBody {
+        let status = match self.kind {
+            ADMISSIBILITY_ERROR => "refused",
+            _ => "failed",
+        };
+        let admissibility = self.record.map(|id| RecordRef {
+            record_id: id.to_string(),
+            status,
+        });
         ErrorBody {
+            admissibility,
             error: ErrorDetail {
                 message: self.message,
                 kind: self.kind,

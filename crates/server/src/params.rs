@@ -97,13 +97,8 @@ pub(crate) fn check_completion(
 }
 
 pub(crate) fn check_prompt_count(app: &App, prompt: &Prompt, choices: u32) -> Result<(), ApiError> {
-    let prompts = match prompt {
-        Prompt::Text(_) | Prompt::Tokens(_) => 1,
-        Prompt::Texts(texts) => texts.len(),
-        Prompt::TokenLists(lists) => lists.len(),
-    };
     let max = (app.config.max_choices / choices) as usize;
-    match prompts {
+    match prompt.len() {
         0 => Err(ApiError::invalid("prompt", "must hold at least one prompt")),
         prompts if prompts > max => Err(ApiError::invalid(
             "prompt",

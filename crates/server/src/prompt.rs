@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use portcullis_gate::{AdmittedInput, Finding, Gate, InputText};
+use portcullis_gate::{Finding, Gate, InputText, RefusedInput};
 use portcullis_text::{Message, RenderOptions, Role, ToolCall};
 use portcullis_types::TokenId;
 use serde_json::Value;
@@ -65,7 +65,7 @@ fn joined(parts: Vec<Part>) -> Option<String> {
 pub(crate) fn admit_messages(
     gate: &Gate,
     mut messages: Vec<Message>,
-) -> Result<(Vec<Message>, Vec<Finding>), ApiError> {
+) -> Result<(Vec<Message>, Vec<Finding>), Box<RefusedInput>> {
     if !gate.reads_input() {
         return Ok((messages, Vec::new()));
     }
@@ -75,7 +75,7 @@ pub(crate) fn admit_messages(
         texts.push(text);
         unchanged
     });
-    let admitted = admit(gate, texts)?;
+    let admitted = gate.check_input(texts)?;
     let mut next = admitted.texts.into_iter();
     each_text(&mut messages, |_| {
         next.next().expect("the gate gives as many texts as it got")
@@ -118,7 +118,7 @@ pub(crate) fn admit_prompt(
     app: &App,
     gate: &Gate,
     prompt: Prompt,
-) -> Result<(Prompt, Vec<Finding>), ApiError> {
+) -> Result<(Prompt, Vec<Finding>), Box<RefusedInput>> {
     if !gate.reads_input() {
         return Ok((prompt, Vec::new()));
     }
@@ -129,7 +129,7 @@ pub(crate) fn admit_prompt(
         Prompt::Tokens(tokens) => vec![read(tokens)],
         Prompt::TokenLists(lists) => lists.iter().map(read).collect(),
     };
-    let admitted = admit(gate, texts.clone())?;
+    let admitted = gate.check_input(texts.clone())?;
     // Tokens stay as they were sent unless something in them was replaced.
     let prompt = match admitted.texts == texts {
         true => prompt,
@@ -138,9 +138,24 @@ pub(crate) fn admit_prompt(
     Ok((prompt, admitted.findings))
 }
 
-fn admit(gate: &Gate, texts: Vec<impl Into<InputText>>) -> Result<AdmittedInput, ApiError> {
-    gate.check_input(texts)
-        .map_err(|refused| (&refused.refusal).into())
+/// Why a prompt is not given to the model.
+pub(crate) enum NotEncoded {
+    /// A rule refused it.
+    Refused(Box<RefusedInput>),
+    /// It cannot be made.
+    Failed(ApiError),
+}
+
+impl From<Box<RefusedInput>> for NotEncoded {
+    fn from(refused: Box<RefusedInput>) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<ApiError> for NotEncoded {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 pub(crate) fn encode_chat(app: &App, messages: &[Message]) -> Result<Vec<TokenId>, ApiError> {
@@ -171,15 +186,14 @@ pub(crate) fn encode_prompts(app: &App, prompt: Prompt) -> Result<Vec<Vec<TokenI
 /// Templates and tokenizers take a core for as long as the text is long: not on a thread that
 /// answers others.
 pub(crate) async fn on_worker<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
+    work: impl FnOnce() -> Result<T, NotEncoded> + Send + 'static,
+) -> Result<T, NotEncoded> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| {
             tracing::error!(%panic, "encoding a prompt panicked");
-            Err(ApiError::internal(
-                "the server met a bug while it encoded the prompt",
-            ))
+            let said = "the server met a bug while it encoded the prompt";
+            Err(ApiError::internal(said).into())
         })
 }
 

@@ -5,7 +5,7 @@
 //! by their digest, since what a version says never changes, with the signatures that were found to
 //! match them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_gate::{BoundSet, Gate, Quota, RuleSet, RuleSetErrors};
@@ -43,6 +43,29 @@ struct Matching {
     signature: [u8; 64],
 }
 
+/// What holds for a call.
+pub(crate) struct HeldRules {
+    pub(crate) gate: Gate,
+    pub(crate) signers: RuleSigners,
+}
+
+/// Who has signed the rule sets of a call: for each digest the ids of the keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuleSigners(BTreeMap<String, Vec<String>>);
+
+impl RuleSigners {
+    /// The keys whose signatures over the rule set with this digest were verified.
+    pub(crate) fn of(&self, digest: &str) -> &[String] {
+        self.0.get(digest).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every signature of a set that was loaded was verified.
+    fn note(&mut self, stored: &StoredRuleSet) {
+        let ids = stored.signatures.iter().map(|it| it.signer.to_string());
+        self.0.insert(stored.digest.clone(), ids.collect());
+    }
+}
+
 /// A rule set that holds for a call, or is only observed.
 struct Bound {
     set: Arc<RuleSet>,
@@ -75,36 +98,40 @@ impl Catalog {
         }
     }
 
-    /// The gate for a call: every rule set that is bound to its key or its deployment, and those
+    /// What holds for a call: every rule set that is bound to its key or its deployment, and those
     /// that it names itself, which can only add to them.
     ///
     /// # Errors
     /// The store fails, or a bound rule set cannot be loaded: then nothing is generated. A named one
     /// is not there or not in force.
-    pub(crate) async fn gate_for(
+    pub(crate) async fn held_for(
         &self,
         key: Option<&KeyId>,
         deployment: &DeploymentName,
         named: &[NamedRuleSet],
-    ) -> Result<Gate, ApiError> {
+    ) -> Result<HeldRules, ApiError> {
         let rules = self.store.rules_for(key, deployment, named).await?;
         let mut sets: Vec<Bound> = Vec::new();
+        let mut signers = RuleSigners::default();
         for (binding, stored) in rules.bound {
             let Some(stored) = stored else {
                 tracing::error!(ruleset = %binding.ruleset, "a bound rule set is not in the store");
                 return Err(unavailable(&binding.ruleset));
             };
             let set = self.load(&stored, &rules.signers).await?;
+            signers.note(&stored);
             join(&mut sets, set, binding.observe);
         }
         for (index, (name, stored)) in named.iter().zip(rules.named).enumerate() {
             let stored = in_force(index, name, stored)?;
+            signers.note(&stored);
             join(&mut sets, self.load(&stored, &rules.signers).await?, false);
         }
-        Ok(match sets.is_empty() {
+        let gate = match sets.is_empty() {
             true => Gate::open(),
             false => Gate::new(sets.into_iter().map(BoundSet::from), self.quota),
-        })
+        };
+        Ok(HeldRules { gate, signers })
     }
 
     /// Validates and compiles a rule set that somebody sent.

@@ -20,7 +20,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
-/// ones finish for up to `drain_timeout`, then the listener closes.
+/// ones finish for up to `drain_timeout` or until `at_once` resolves; those that have not by then are
+/// cut off, and go on record so. Then the listener closes.
 ///
 /// Inference without a key is possible only if the listener is bound to a loopback address.
 ///
@@ -30,6 +31,7 @@ pub async fn serve(
     listener: TcpListener,
     state: AppState,
     shutdown: impl Future<Output = ()>,
+    at_once: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let app = Arc::clone(&state.0);
     if !listener.local_addr()?.ip().is_loopback() {
@@ -47,7 +49,7 @@ pub async fn serve(
         () = shutdown => {}
         never = watch_pulse(&app) => match never {},
     }
-    drain(&app).await;
+    drain(&app, at_once).await;
     // The server may have ended on its own by now; then there is nobody to tell.
     drop(close);
     match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
@@ -76,23 +78,25 @@ async fn watch_pulse(app: &App) -> Infallible {
     }
 }
 
-async fn drain(app: &App) {
+async fn drain(app: &App, at_once: impl Future<Output = ()>) {
     app.engine.drain();
     tracing::info!(calls = app.calls.running(), "draining");
     let timeout = app.config.drain_timeout;
-    if tokio::time::timeout(timeout, app.calls.all_ended())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            calls = app.calls.running(),
-            ?timeout,
-            "calls were cut off by the shutdown"
-        );
+    let is_drained = tokio::select! {
+        ended = tokio::time::timeout(timeout, app.calls.all_ended()) => ended.is_ok(),
+        () = at_once => false,
+    };
+    if !is_drained {
+        let calls = app.calls.running();
+        tracing::warn!(calls, ?timeout, "calls are cut off by the shutdown");
+        app.cut_off.send_replace(true);
+        // They go on record meanwhile; a reader that takes nothing does not hold up the end.
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, app.calls.all_ended()).await;
     }
 }
 
-/// Counts calls from their submission until their answer is complete or its reader is gone.
+/// Counts calls from their submission until their answer is complete, or its reader is gone and that
+/// is on record.
 pub(crate) struct CallCounter(watch::Sender<usize>);
 
 /// One call under way.

@@ -27,6 +27,15 @@ pub(crate) enum Endpoint {
     Completions,
 }
 
+impl Endpoint {
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+        }
+    }
+}
+
 /// Makes the bodies of one answer.
 pub(crate) struct Shape {
     endpoint: Endpoint,

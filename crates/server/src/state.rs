@@ -6,11 +6,13 @@ use std::sync::atomic::AtomicBool;
 use portcullis_engine::{Clock, EngineHandle, Limits};
 use portcullis_store::Store;
 use portcullis_text::{ChatTemplate, Tokenizer};
+use tokio::sync::watch;
 
 use crate::budget::Budgets;
 use crate::config::{ServedModel, ServerConfig};
 use crate::health::Heartbeat;
 use crate::metrics::Metrics;
+use crate::record::Ledger;
 use crate::rules::Catalog;
 use crate::serve::CallCounter;
 use crate::vocabulary::VocabularyCell;
@@ -41,12 +43,17 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) calls: CallCounter,
+    /// `None` where nothing is recorded.
+    pub(crate) ledger: Option<Ledger>,
+    /// Whether the server has stopped waiting for its calls.
+    pub(crate) cut_off: watch::Sender<bool>,
     /// Whether inference needs no key while the store holds none.
     pub(crate) open: AtomicBool,
 }
 
 impl AppState {
-    /// Binds everything together. `clock` measures, `wall` dates answers.
+    /// Binds everything together. Without `ledger` nothing is recorded. `clock` measures, `wall`
+    /// dates answers.
     #[expect(
         clippy::too_many_arguments,
         reason = "the one place where all parts meet"
@@ -58,6 +65,7 @@ impl AppState {
         tokenizer: Tokenizer,
         template: Option<ChatTemplate>,
         store: Arc<dyn Store>,
+        ledger: Option<Ledger>,
         clock: Arc<dyn Clock>,
         wall: WallClock,
     ) -> Self {
@@ -74,6 +82,8 @@ impl AppState {
             metrics: Metrics::new(&model, engine.clone()),
             heartbeat: Heartbeat::new(config.stall_timeout),
             calls: CallCounter::default(),
+            ledger,
+            cut_off: watch::Sender::new(false),
             open: AtomicBool::new(config.open_on_loopback),
             config,
             model,

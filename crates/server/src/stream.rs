@@ -1,37 +1,65 @@
-//! The events of a call: the streams of all its prompts merged, counted and measured.
+//! The events of a call: the streams of all its prompts merged, counted, measured and recorded.
 //!
-//! Dropping [`Events`] drops the engine's streams, which cancels every choice in whatever phase it
-//! is. Handlers own it from the submission on, so that a reader who goes away cancels even while
-//! the first token is awaited.
+//! Handlers own [`Events`] from the submission on. Dropping it in whatever phase, because the reader
+//! went away or the server stops, cancels what still runs, waits for what it came to, and puts that
+//! on record.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{self, BoxStream, SelectAll};
-use portcullis_engine::{End, GenerateRequest, StreamEvent, SubmitError, TokenStream};
+use futures::stream::{SelectAll, Stream};
+use portcullis_engine::{End, GenerateRequest, StreamEvent, SubmitError, Timings, TokenStream};
 use portcullis_gate::{Admitted, GateReport, Refusal};
+use portcullis_ledger::{Outcome, RecordId};
 use portcullis_types::{FinishReason, Usage};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::budget::Reservation;
 use crate::error::ApiError;
+use crate::record::{CallRecord, Facts};
 use crate::serve::RunningCall;
 use crate::state::App;
+use crate::tally::Tally;
+
+/// What is handed to the engine and to the log.
+pub(crate) struct Submission {
+    pub(crate) requests: Vec<GenerateRequest>,
+    pub(crate) facts: Facts,
+    pub(crate) tally: Tally,
+    pub(crate) reservation: Reservation,
+}
 
 /// The merged events of a call. Choices are numbered through: those of the second prompt follow
 /// those of the first.
 pub(crate) struct Events {
-    app: App,
-    streams: SelectAll<BoxStream<'static, StreamEvent>>,
+    /// Taken when it is dropped.
+    running: Option<Running>,
     /// Events that were looked at before their turn.
     replay: VecDeque<Event>,
+    choices: usize,
+    record_id: Option<RecordId>,
+}
+
+/// A call under way.
+struct Running {
+    app: App,
+    streams: SelectAll<Numbered>,
     /// Choices that have not ended.
     open: usize,
     /// When each choice last released something.
     released_at: Vec<Option<Duration>>,
+    tally: Tally,
+    /// `None` where nothing is recorded, and once it is closed.
+    record: Option<CallRecord>,
     reservation: Reservation,
-    _running: RunningCall,
+    /// Turns true when the server does not wait any longer.
+    cut_off: watch::Receiver<bool>,
+    _counted: RunningCall,
 }
 
 /// Something that happened to a choice.
@@ -40,12 +68,7 @@ pub(crate) enum Event {
     /// Text passed the gate.
     Text { choice: usize, admitted: Admitted },
     /// The last event of a choice.
-    Ended {
-        choice: usize,
-        ending: Ending,
-        usage: Usage,
-        report: GateReport,
-    },
+    Ended { choice: usize, ending: Ending },
 }
 
 /// How a choice ended, when it has an answer.
@@ -56,53 +79,66 @@ pub(crate) enum Ending {
 }
 
 impl Events {
-    /// Hands every prompt of a call to the engine: all of them or none.
+    /// Hands every prompt of a call to the engine, all of them or none, and its beginning to the
+    /// log. The model computes while the record is written.
     ///
     /// # Errors
-    /// The engine takes no more; what it took is cancelled.
-    pub(crate) fn submit(
-        app: &App,
-        requests: Vec<GenerateRequest>,
-        mut reservation: Reservation,
-    ) -> Result<Self, ApiError> {
+    /// The engine takes no more; what it took is cancelled. Or the call cannot be recorded.
+    pub(crate) fn submit(app: &App, submission: Submission) -> Result<Self, ApiError> {
+        let Submission {
+            requests,
+            facts,
+            tally,
+            mut reservation,
+        } = submission;
         // A step that takes long is not taken for a stall because nobody looked before it.
         app.heartbeat.observe(&app.engine.status(), app.clock.now());
-        let running = app.calls.begin();
-        let (mut streams, mut choices) = (SelectAll::new(), 0);
-        for request in requests {
-            let first = choices;
-            choices += request.choices();
-            let stream = app.engine.submit(request).inspect_err(|error| {
-                if *error == SubmitError::Stopped {
-                    app.heartbeat.note_stopped();
-                }
-            })?;
-            streams.push(numbered(stream, first));
-        }
+        let counted = app.calls.begin();
+        let (streams, choices) = submit_all(app, requests)?;
+        let record = CallRecord::open(app, &facts)?;
         reservation.begin();
         Ok(Self {
-            app: Arc::clone(app),
-            streams,
             replay: VecDeque::new(),
-            open: choices as usize,
-            released_at: vec![None; choices as usize],
-            reservation,
-            _running: running,
+            choices,
+            record_id: record.as_ref().map(|record| record.id().clone()),
+            running: Some(Running {
+                app: Arc::clone(app),
+                streams,
+                open: choices,
+                released_at: vec![None; choices],
+                tally,
+                record,
+                reservation,
+                cut_off: app.cut_off.subscribe(),
+                _counted: counted,
+            }),
         })
     }
 
     /// Choices of the call, over all prompts.
     pub(crate) fn choices(&self) -> usize {
-        self.released_at.len()
+        self.choices
     }
 
-    /// Waits until the status of the answer is known: something is released, or every choice has
-    /// ended. [`Self::next`] repeats what was seen.
+    /// What the record of the call is called, if there is one.
+    pub(crate) fn record_id(&self) -> Option<&RecordId> {
+        self.record_id.as_ref()
+    }
+
+    /// What the choices that have ended came to.
+    pub(crate) fn tally(&self) -> &Tally {
+        let running = self.running.as_ref();
+        &running.expect("taken only when dropped").tally
+    }
+
+    /// Waits until the status of the answer is known, and the call is on record: something is
+    /// released, or every choice has ended. [`Self::next`] repeats what was seen.
     ///
     /// # Errors
-    /// The gate refused every choice before any text, or a choice could not be computed.
+    /// The gate refused every choice before any text, a choice could not be computed, or the call
+    /// cannot be recorded.
     pub(crate) async fn wait_for_release(&mut self) -> Result<(), ApiError> {
-        while let Some(event) = self.receive().await? {
+        while let Some(event) = self.running().receive().await? {
             let refusal = match &event {
                 Event::Ended {
                     ending: Ending::Refused(refusal),
@@ -111,7 +147,11 @@ impl Events {
                 Event::Ended { .. } | Event::Text { .. } => None,
             };
             match refusal.filter(|refusal| !refusal.after_release) {
-                Some(refusal) if self.open == 0 => return Err(refusal.into()),
+                Some(refusal) if self.is_over() => {
+                    let error = refusal.into();
+                    self.close().await?;
+                    return Err(error);
+                }
                 Some(_) => self.replay.push_back(event),
                 None => {
                     self.replay.push_back(event);
@@ -119,54 +159,124 @@ impl Events {
                 }
             }
         }
-        Ok(())
+        match &mut self.running().record {
+            Some(record) => record.durable().await,
+            None => Ok(()),
+        }
     }
 
-    /// The next event; `None` after every choice has ended.
+    /// The next event, for release; `None` after every choice has ended.
     ///
     /// # Errors
     /// A choice could not be computed.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, ApiError> {
-        match self.replay.pop_front() {
-            Some(event) => Ok(Some(event)),
-            None => self.receive().await,
+        let event = match self.replay.pop_front() {
+            Some(event) => Some(event),
+            None => self.running().receive().await?,
+        };
+        if let (Some(record), Some(event)) = (&mut self.running().record, &event) {
+            match event {
+                Event::Text { choice, admitted } => record.note_text(*choice, admitted.text()),
+                Event::Ended { choice, ending } => {
+                    record.note_end(*choice, ending.finish_reason());
+                }
+            }
+        }
+        Ok(event)
+    }
+
+    /// Puts the end of the call on record and waits until it is there.
+    ///
+    /// # Errors
+    /// 503: it is not on disk yet.
+    pub(crate) async fn close(&mut self) -> Result<(), ApiError> {
+        let running = self.running();
+        let outcome = running.tally.outcome();
+        match running.record.take() {
+            Some(record) => Ok(record.close(outcome, &running.tally).durable().await?),
+            None => Ok(()),
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_none_or(|running| running.open == 0)
+    }
+
+    fn running(&mut self) -> &mut Running {
+        self.running.as_mut().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let is_settled = running.open == 0 && running.record.is_none();
+        if !is_settled && let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(running.abandon());
+        }
+    }
+}
+
+impl Running {
     async fn receive(&mut self) -> Result<Option<Event>, ApiError> {
         if self.open == 0 {
             return Ok(None);
         }
-        match self.streams.next().await {
-            Some(StreamEvent::Admitted { choice, admitted }) => {
-                let choice = choice as usize;
+        let event = tokio::select! {
+            biased;
+            _ = self.cut_off.wait_for(|&cut| cut) => return Err(cut_off()),
+            event = self.streams.next() => event,
+        };
+        match event {
+            Some((choice, StreamEvent::Admitted { admitted, .. })) => {
                 self.measure_release(choice, &admitted);
                 Ok(Some(Event::Text { choice, admitted }))
             }
-            Some(StreamEvent::Ended {
+            Some((
                 choice,
-                end,
-                usage,
-                report,
-                timings,
-            }) => {
-                self.open -= 1;
-                self.app.metrics.observe_end(&timings, &usage, &report);
-                self.reservation
-                    .settle(report.attempts, usage.discarded_tokens);
-                let ending = ending(end)?;
-                Ok(Some(Event::Ended {
-                    choice: choice as usize,
-                    ending,
+                StreamEvent::Ended {
+                    end,
                     usage,
                     report,
-                }))
+                    timings,
+                    ..
+                },
+            )) => {
+                self.open -= 1;
+                self.book(choice, &end, usage, report, &timings);
+                let ending = ending(end)?;
+                Ok(Some(Event::Ended { choice, ending }))
             }
             None => {
+                self.tally.note_failure();
                 self.app.heartbeat.note_stopped();
                 Err(SubmitError::Stopped.into())
             }
         }
+    }
+
+    /// Books what a choice that has ended came to.
+    fn book(
+        &mut self,
+        choice: usize,
+        end: &End,
+        usage: Usage,
+        report: GateReport,
+        timings: &Timings,
+    ) {
+        self.app.metrics.observe_end(timings, &usage, &report);
+        self.reservation
+            .settle(report.attempts, usage.discarded_tokens);
+        match end {
+            End::Refused(refusal) => self.tally.note_refusal(refusal),
+            End::Failed(_) => self.tally.note_failure(),
+            End::Finished(_) | End::Cancelled => {}
+        }
+        self.tally.note_end(choice, usage, report, timings.gate);
     }
 
     fn measure_release(&mut self, choice: usize, admitted: &Admitted) {
@@ -177,36 +287,86 @@ impl Events {
                 .observe_release(admitted.num_tokens(), now.saturating_sub(before));
         }
     }
-}
 
-fn numbered(stream: TokenStream, first: u32) -> BoxStream<'static, StreamEvent> {
-    stream::unfold(stream, async |mut stream| {
-        stream.next().await.map(|event| (event, stream))
-    })
-    .map(move |event| renumber(event, first))
-    .boxed()
-}
-
-fn renumber(event: StreamEvent, first: u32) -> StreamEvent {
-    match event {
-        StreamEvent::Admitted { choice, admitted } => StreamEvent::Admitted {
-            choice: first + choice,
-            admitted,
-        },
-        StreamEvent::Ended {
-            choice,
-            end,
-            usage,
-            report,
-            timings,
-        } => StreamEvent::Ended {
-            choice: first + choice,
-            end,
-            usage,
-            report,
-            timings,
-        },
+    /// Nobody reads any more: ends what still runs, and puts on record what it came to.
+    async fn abandon(mut self) {
+        let had_failed = self.tally.has_failed();
+        for stream in self.streams.iter_mut() {
+            stream.stream.cancel();
+        }
+        // What is still admitted is read by nobody, so it is not released.
+        while self.open > 0
+            && let Some((choice, event)) = self.streams.next().await
+        {
+            self.note_unread(choice, event);
+        }
+        let outcome = match (had_failed, *self.cut_off.borrow()) {
+            (true, _) => Outcome::EngineError,
+            (false, true) => Outcome::Cancelled,
+            (false, false) => Outcome::ClientGone,
+        };
+        if let Some(record) = self.record.take() {
+            // It is owed if it cannot be written now; the log says so.
+            drop(record.close(outcome, &self.tally).durable().await);
+        }
     }
+
+    fn note_unread(&mut self, choice: usize, event: StreamEvent) {
+        if let StreamEvent::Ended {
+            end,
+            usage,
+            report,
+            timings,
+            ..
+        } = event
+        {
+            self.open -= 1;
+            self.book(choice, &end, usage, report, &timings);
+        }
+    }
+}
+
+/// The streams of all prompts, and how many choices they have.
+fn submit_all(
+    app: &App,
+    requests: Vec<GenerateRequest>,
+) -> Result<(SelectAll<Numbered>, usize), ApiError> {
+    let (mut streams, mut choices) = (SelectAll::new(), 0);
+    for request in requests {
+        let first = choices;
+        choices += request.choices() as usize;
+        let stream = app.engine.submit(request).inspect_err(|error| {
+            if *error == SubmitError::Stopped {
+                app.heartbeat.note_stopped();
+            }
+        })?;
+        streams.push(Numbered { stream, first });
+    }
+    Ok((streams, choices))
+}
+
+/// The stream of one prompt, whose choices are numbered from `first`.
+struct Numbered {
+    stream: TokenStream,
+    first: usize,
+}
+
+impl Stream for Numbered {
+    type Item = (usize, StreamEvent);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let first = self.first;
+        self.stream.poll_next(context).map(|event| {
+            let event = event?;
+            let (StreamEvent::Admitted { choice, .. } | StreamEvent::Ended { choice, .. }) = &event;
+            Some((first + *choice as usize, event))
+        })
+    }
+}
+
+fn cut_off() -> ApiError {
+    let said = "the server stopped before this answer was complete";
+    ApiError::unavailable("draining", said)
 }
 
 fn ending(end: End) -> Result<Ending, ApiError> {

@@ -1,8 +1,9 @@
 //! From the wire to [`GenerateRequest`]: the only way. `params` checks what is asked for, `prompt`
 //! takes the prompts past their rules.
 
+use axum::body::Bytes;
 use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::{Finding, Gate, Quota};
+use portcullis_gate::{Finding, Gate, Quota, RefusedInput};
 use portcullis_store::{KeyId, NamedRuleSet};
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 
@@ -14,9 +15,10 @@ use crate::params::{
     check_stop_tokens, required, sampling, stop,
 };
 use crate::prompt::{
-    admit_messages, admit_prompt, encode_chat, encode_prompts, messages, on_worker,
+    NotEncoded, admit_messages, admit_prompt, encode_chat, encode_prompts, messages, on_worker,
 };
-use crate::rules;
+use crate::record::{Facts, resamples_segments, retention, rulesets_used, sampling_used};
+use crate::rules::{self, RuleSigners};
 use crate::shape::Endpoint;
 use crate::state::App;
 use crate::wire;
@@ -41,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) end_tokens: Vec<TokenId>,
     /// What rules found in the prompt.
     pub(crate) findings: Vec<Finding>,
+    /// What its record says of it.
+    pub(crate) facts: Facts,
 }
 
 /// What a request is bound to, and what its body cannot say.
@@ -49,6 +53,50 @@ pub(crate) struct Origin {
     pub(crate) tenant: Tenant,
     pub(crate) key: Option<KeyId>,
     pub(crate) gate: Gate,
+    pub(crate) signers: RuleSigners,
+    pub(crate) body: Bytes,
+}
+
+/// The body of an inference route.
+pub(crate) trait InferenceRequest: Sized + Send {
+    /// # Errors
+    /// The first field that cannot be read, by name.
+    fn parse(body: &[u8]) -> Result<Self, ApiError>;
+
+    /// The rule sets that the call wants to hold besides those that are bound.
+    ///
+    /// # Errors
+    /// Something that is no name.
+    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError>;
+
+    /// # Errors
+    /// The first parameter that is missing, out of bounds or not built yet, by name; or a rule
+    /// refused the prompt.
+    fn validate(
+        self,
+        app: &App,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Call, NotSubmitted>> + Send;
+}
+
+/// Why a call does not reach the engine.
+pub(crate) enum NotSubmitted {
+    /// It is none.
+    Invalid(ApiError),
+    /// A rule refused its prompt.
+    Refused(Box<RefusedCall>),
+}
+
+/// A call whose prompt was refused.
+pub(crate) struct RefusedCall {
+    pub(crate) facts: Facts,
+    pub(crate) refused: RefusedInput,
+}
+
+impl From<ApiError> for NotSubmitted {
+    fn from(error: ApiError) -> Self {
+        Self::Invalid(error)
+    }
 }
 
 /// A parsed `/v1/chat/completions` body.
@@ -63,70 +111,69 @@ pub(crate) struct CompletionRequest {
     own: CompletionFields,
 }
 
-impl ChatRequest {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+impl InferenceRequest for ChatRequest {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
         Ok(Self {
             common: wire::parse(body)?,
             own: wire::parse(body)?,
         })
     }
 
-    /// The rule sets that the call wants to hold besides those that are bound.
-    pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
+    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
         rules::named(&self.common)
     }
 
-    /// # Errors
-    /// The first parameter that is missing, out of bounds or not built yet, by name.
-    pub(crate) async fn validate(self, app: &App, origin: Origin) -> Result<Call, ApiError> {
+    async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
         let Self { common, own } = self;
         check_common(app, &common)?;
         let top_logprobs = chat_logprobs(&own)?;
         let messages = messages(own.messages)?;
         let limit = own.max_completion_tokens.or(common.max_tokens);
-        let draft = Draft::new(app, common, origin, top_logprobs, limit)?;
-        let (app, gate) = (app.clone(), draft.origin.gate.clone());
+        let draft = Draft::new(app, Endpoint::Chat, common, origin, top_logprobs, limit)?;
+        let (worker, gate) = (app.clone(), draft.origin.gate.clone());
         let prompt = on_worker(move || {
             let (messages, findings) = admit_messages(&gate, messages)?;
-            let tokens = encode_chat(&app, &messages)?;
-            Ok((app, tokens, findings))
+            let tokens = encode_chat(&worker, &messages)?;
+            Ok((vec![tokens], findings))
         });
-        let (app, tokens, findings) = prompt.await?;
-        draft.into_call(&app, Endpoint::Chat, vec![tokens], findings)
+        draft.into_call(app, prompt.await, 1)
     }
 }
 
-impl CompletionRequest {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+impl InferenceRequest for CompletionRequest {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
         Ok(Self {
             common: wire::parse(body)?,
             own: wire::parse(body)?,
         })
     }
 
-    /// The rule sets that the call wants to hold besides those that are bound.
-    pub(crate) fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
+    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
         rules::named(&self.common)
     }
 
-    /// # Errors
-    /// The first parameter that is missing, out of bounds or not built yet, by name.
-    pub(crate) async fn validate(self, app: &App, origin: Origin) -> Result<Call, ApiError> {
+    async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
         let Self { common, own } = self;
         check_common(app, &common)?;
         check_completion(&own, &common)?;
         let prompt = own.prompt.ok_or_else(|| required("prompt"))?;
         check_prompt_count(app, &prompt, common.n.unwrap_or(1))?;
         let limit = Some(common.max_tokens.unwrap_or(DEFAULT_COMPLETION_TOKENS));
-        let draft = Draft::new(app, common, origin, own.logprobs, limit)?;
-        let (app, gate) = (app.clone(), draft.origin.gate.clone());
+        let draft = Draft::new(
+            app,
+            Endpoint::Completions,
+            common,
+            origin,
+            own.logprobs,
+            limit,
+        )?;
+        let (worker, gate, num_prompts) = (app.clone(), draft.origin.gate.clone(), prompt.len());
         let prompts = on_worker(move || {
-            let (prompt, findings) = admit_prompt(&app, &gate, prompt)?;
-            let tokens = encode_prompts(&app, prompt)?;
-            Ok((app, tokens, findings))
+            let (prompt, findings) = admit_prompt(&worker, &gate, prompt)?;
+            let tokens = encode_prompts(&worker, prompt)?;
+            Ok((tokens, findings))
         });
-        let (app, tokens, findings) = prompts.await?;
-        draft.into_call(&app, Endpoint::Completions, tokens, findings)
+        draft.into_call(app, prompts.await, num_prompts)
     }
 }
 
@@ -135,17 +182,23 @@ const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
 /// Everything about a call but its prompts.
 struct Draft {
+    endpoint: Endpoint,
     fields: CallFields,
     origin: Origin,
     sampling: SamplingParams,
     stop: StopParams,
     max_tokens: Option<usize>,
     logprobs: bool,
+    retention: Option<String>,
 }
+
+/// The tokens of each prompt, and what rules found in them.
+type Encoded = Result<(Vec<Vec<TokenId>>, Vec<Finding>), NotEncoded>;
 
 impl Draft {
     fn new(
         app: &App,
+        endpoint: Endpoint,
         fields: CallFields,
         origin: Origin,
         logprobs: Option<u8>,
@@ -156,32 +209,49 @@ impl Draft {
         let sampling = sampling(app, &fields, logprobs.unwrap_or(0))?;
         let stop = stop(app, &fields);
         let logprobs = logprobs.is_some();
+        let own = fields.admissibility.as_ref();
+        let retention = retention(app, own.and_then(|own| own.retention.as_ref()))?;
         Ok(Self {
+            endpoint,
             fields,
             origin,
             sampling,
             stop,
             max_tokens,
             logprobs,
+            retention,
         })
     }
 
     fn into_call(
         mut self,
         app: &App,
-        endpoint: Endpoint,
-        prompts: Vec<Vec<TokenId>>,
-        findings: Vec<Finding>,
-    ) -> Result<Call, ApiError> {
+        encoded: Encoded,
+        num_prompts: usize,
+    ) -> Result<Call, NotSubmitted> {
+        let seeds = self.seeds(num_prompts);
+        let (prompts, findings) = match encoded {
+            Ok(encoded) => encoded,
+            Err(NotEncoded::Failed(error)) => return Err(error.into()),
+            Err(NotEncoded::Refused(refused)) => {
+                let facts = self.facts(&seeds, None);
+                let refused = *refused;
+                return Err(NotSubmitted::Refused(Box::new(RefusedCall {
+                    facts,
+                    refused,
+                })));
+            }
+        };
+        let facts = self.facts(&seeds, Some(&prompts));
         let choices = self.fields.n.unwrap_or(1);
         let reservation = self.reserve(app, prompts.len() * choices as usize);
-        let requests: Result<Vec<_>, _> = prompts
-            .into_iter()
-            .map(|prompt| self.request(app, endpoint, prompt))
+        let seeded = prompts.into_iter().zip(seeds);
+        let requests: Result<Vec<_>, _> = seeded
+            .map(|(prompt, seed)| self.request(app, prompt, seed))
             .collect();
         let options = self.fields.stream_options.unwrap_or_default();
         Ok(Call {
-            endpoint,
+            endpoint: self.endpoint,
             requests: requests?,
             choices_per_prompt: choices as usize,
             gate: self.origin.gate,
@@ -191,7 +261,40 @@ impl Draft {
             logprobs: self.logprobs,
             end_tokens: self.stop.token_ids,
             findings,
+            facts,
         })
+    }
+
+    /// A seed that was given is that of every prompt, so that each repeats what it gives alone.
+    fn seeds(&self, num_prompts: usize) -> Vec<u64> {
+        let seed = || self.fields.seed.map_or_else(new_seed, |seed| seed as u64);
+        (0..num_prompts).map(|_| seed()).collect()
+    }
+
+    /// What the record says, as far as it is known before the call begins.
+    fn facts(&self, seeds: &[u64], prompts: Option<&[Vec<TokenId>]>) -> Facts {
+        let Origin {
+            request_id,
+            tenant,
+            key,
+            gate,
+            signers,
+            body,
+        } = &self.origin;
+        Facts {
+            request_id: request_id.clone(),
+            endpoint: self.endpoint.path(),
+            tenant: *tenant,
+            key: key.clone(),
+            rulesets: rulesets_used(gate, signers),
+            resamples_segments: resamples_segments(gate),
+            body: body.clone(),
+            prompts: prompts.map(<[_]>::to_vec),
+            sampling: sampling_used(&self.sampling, seeds),
+            choices: self.fields.n.unwrap_or(1) * seeds.len() as u32,
+            stream: self.fields.stream.unwrap_or(false),
+            retention: self.retention.clone(),
+        }
     }
 
     /// Settles what the gate may spend on each choice.
@@ -210,11 +313,9 @@ impl Draft {
     fn request(
         &self,
         app: &App,
-        endpoint: Endpoint,
         prompt: Vec<TokenId>,
+        seed: u64,
     ) -> Result<GenerateRequest, ApiError> {
-        // The same seed for every prompt of a call, so that each repeats what it gives alone.
-        let seed = self.fields.seed.map_or_else(new_seed, |seed| seed as u64);
         let parts = GenerateParts {
             request_id: self.origin.request_id.clone(),
             prompt,
@@ -229,7 +330,7 @@ impl Draft {
             tenant: self.origin.tenant,
             gate: self.origin.gate.clone(),
         };
-        GenerateRequest::new(parts, &app.limits).map_err(|error| on_wire(error, endpoint))
+        GenerateRequest::new(parts, &app.limits).map_err(|error| on_wire(error, self.endpoint))
     }
 }
 

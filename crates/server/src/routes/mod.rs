@@ -1,25 +1,31 @@
 //! Which path leads to which handler, and what surrounds them all.
 
 mod bindings;
-mod chat;
-mod completions;
+mod inference;
 mod keys;
 mod life;
 mod models;
 mod probes;
+mod records;
 mod rulesets;
 mod signers;
+mod usage;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::ApiError;
 use crate::middleware::{answer_panic, name_request, refuse_encodings};
 use crate::state::{App, AppState};
+use crate::validate::{ChatRequest, CompletionRequest};
+
+/// A query, or what is wrong with it.
+type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// The whole server.
 pub fn router(state: AppState) -> Router {
@@ -27,6 +33,7 @@ pub fn router(state: AppState) -> Router {
     inference()
         .merge(probes())
         .merge(administration())
+        .merge(admissibility())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(refuse_encodings))
@@ -38,8 +45,14 @@ pub fn router(state: AppState) -> Router {
 
 fn inference() -> Router<App> {
     Router::new()
-        .route("/v1/chat/completions", post(chat::complete))
-        .route("/v1/completions", post(completions::complete))
+        .route(
+            "/v1/chat/completions",
+            post(inference::complete::<ChatRequest>),
+        )
+        .route(
+            "/v1/completions",
+            post(inference::complete::<CompletionRequest>),
+        )
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::show))
 }
@@ -73,6 +86,25 @@ fn administration() -> Router<App> {
         .route("/v1/signers/{id}", delete(signers::revoke))
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
+}
+
+fn admissibility() -> Router<App> {
+    let text = get(records::text).delete(records::erase);
+    let log = Router::new()
+        .route("/records", get(records::list))
+        .route("/records/{id}", get(records::show))
+        .route("/records/{id}/text", text)
+        .route(
+            "/records/{id}/hold",
+            put(records::hold).delete(records::release),
+        )
+        .route("/texts/{key}", delete(records::erase_key))
+        .route("/keys", get(records::keys))
+        .route("/checkpoint", get(records::checkpoint))
+        .route("/tile/{*path}", get(records::tile));
+    Router::new()
+        .nest("/v1/admissibility", log)
+        .route("/v1/usage", get(usage::list))
 }
 
 async fn no_route(request: Request) -> ApiError {

@@ -42,10 +42,16 @@ pub(crate) struct CallFields {
 
 /// What a call asks of the gate; ours. A misspelt field is refused: it would ask for nothing.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "an object with rulesets")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "an object with rulesets and retention"
+)]
 pub(crate) struct AdmissibilityFields {
     /// Rule sets that are to hold besides those that are bound: `name` or `name@version`.
     pub(crate) rulesets: Vec<String>,
+    /// The class that says how long the call's text is kept, where texts are kept.
+    pub(crate) retention: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,10 +110,12 @@ impl From<Usage> for UsageBody {
     }
 }
 
-/// What the gate did; ours, on the last part of an answer, and only when enforced rule sets hold:
-/// a set in mode `observe` changes no byte of an answer.
+/// What the gate did and where it is on record; ours, on the last part of an answer.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Admissibility {
+    /// Where calls are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record_id: Option<String>,
     pub(crate) status: AdmissibilityStatus,
     pub(crate) rulesets: Vec<RuleSetRef>,
     /// Roll-backs, over all choices.
@@ -123,6 +131,8 @@ pub(crate) enum AdmissibilityStatus {
     Admitted,
     /// The gate ended a choice.
     Refused,
+    /// No rule set holds; a set in mode `observe` changes no byte of an answer, this one included.
+    Ungated,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -30,6 +30,17 @@ pub(crate) enum Prompt {
     TokenLists(Vec<Vec<TokenId>>),
 }
 
+impl Prompt {
+    /// How many prompts it holds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::TokenLists(lists) => lists.len(),
+        }
+    }
+}
+
 /// The whole answer, and one event of a stream: the same shape.
 #[derive(Debug, Serialize)]
 pub(crate) struct TextCompletion {

@@ -8,6 +8,16 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct ErrorBody {
     pub(crate) error: ErrorDetail,
+    /// Ours: the record of a call that ended with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admissibility: Option<RecordRef>,
+}
+
+/// Where a call that ended with an error is on record.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RecordRef {
+    pub(crate) record_id: String,
+    pub(crate) status: &'static str,
 }
 
 #[derive(Debug, Serialize)]

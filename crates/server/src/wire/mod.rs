@@ -11,5 +11,6 @@ pub(crate) mod completion;
 pub(crate) mod error;
 pub(crate) mod life;
 mod parse;
+pub(crate) mod record;
 
 pub(crate) use parse::parse;

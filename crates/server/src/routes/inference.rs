@@ -1,0 +1,42 @@
+//! `POST /v1/chat/completions` and `/v1/completions`. The path of a request, from top to bottom.
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::answer::{answer, refuse};
+use crate::auth::{Permission, authorise};
+use crate::body;
+use crate::error::ApiError;
+use crate::middleware::RequestId;
+use crate::state::App;
+use crate::validate::{InferenceRequest, NotSubmitted, Origin};
+use crate::vocabulary::for_model;
+
+pub(super) async fn complete<R: InferenceRequest>(
+    State(app): State<App>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = authorise(&app, request.headers(), Permission::Infer).await?;
+    let body = body::json(&app, request).await?;
+    let wanted = R::parse(&body)?;
+    let named = wanted.named_rulesets()?;
+    let held = app
+        .catalog
+        .held_for(caller.key_id(), &app.model.deployment, &named)
+        .await?;
+    let origin = Origin {
+        request_id,
+        tenant: caller.tenant(),
+        key: caller.key_id().cloned(),
+        gate: for_model(&app, held.gate).await?,
+        signers: held.signers,
+        body,
+    };
+    match wanted.validate(&app, origin).await {
+        Ok(call) => answer(&app, call).await,
+        Err(NotSubmitted::Invalid(error)) => Err(error),
+        Err(NotSubmitted::Refused(call)) => Err(refuse(&app, *call).await),
+    }
+}
