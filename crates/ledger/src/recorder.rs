@@ -61,7 +61,7 @@ pub struct NewCall {
 /// Opens records; cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    inbox: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::Sender<Message>,
     places: Arc<Semaphore>,
     max_open: usize,
     status: watch::Receiver<Status>,
@@ -124,7 +124,7 @@ pub enum StartError {
 }
 
 type Done = oneshot::Sender<Result<(), Unrecorded>>;
-type Inbox = mpsc::UnboundedReceiver<Message>;
+type Inbox = mpsc::Receiver<Message>;
 
 struct Message {
     draft: Draft,
@@ -163,7 +163,8 @@ impl Recorder {
         };
         let checkpoint = writer.begin(config.started).await?;
         let (status, seen) = watch::channel(Status::good(checkpoint));
-        let (inbox, messages) = mpsc::unbounded_channel();
+        // Each open record has at most its beginning and its end in it.
+        let (inbox, messages) = mpsc::channel(2 * config.max_open);
         let recorder = Self {
             inbox,
             places: Arc::new(Semaphore::new(config.max_open)),
@@ -184,7 +185,7 @@ impl Recorder {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unrecorded::TooManyOpen { max })?;
         let id = new.record_id.clone();
-        let opening = send(&self.inbox, Draft::Open(new), None);
+        let opening = send(&self.inbox, Draft::Open(Box::new(new)), None);
         Ok(OpenRecord {
             id,
             inbox: self.inbox.clone(),
@@ -223,7 +224,7 @@ impl Recorder {
 /// it knows better, and says so with [`Self::close`].
 pub struct OpenRecord {
     id: RecordId,
-    inbox: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::Sender<Message>,
     opening: Option<oneshot::Receiver<Result<(), Unrecorded>>>,
     /// What came of the opening, once it is known.
     opened: Result<(), Unrecorded>,
@@ -283,14 +284,15 @@ impl Closing {
     }
 }
 
-/// A writer that is gone drops the sender, which the receiver takes for [`Unrecorded::Stopped`].
+/// There is room for all that can come. A writer that is gone drops the message, which the receiver
+/// takes for [`Unrecorded::Stopped`].
 fn send(
-    inbox: &mpsc::UnboundedSender<Message>,
+    inbox: &mpsc::Sender<Message>,
     draft: Draft,
     place: Option<OwnedSemaphorePermit>,
 ) -> oneshot::Receiver<Result<(), Unrecorded>> {
     let (done, receiver) = oneshot::channel();
-    drop(inbox.send(Message { draft, done, place }));
+    drop(inbox.try_send(Message { draft, done, place }));
     receiver
 }
 
@@ -460,11 +462,11 @@ impl Writer {
             self.is_current = true;
         }
         for message in messages {
-            if let Draft::Open(NewCall { key_id_hash, .. }) = &message.draft
-                && !self.state.knows_calls_of(key_id_hash)
+            if let Draft::Open(new) = &message.draft
+                && !self.state.knows_calls_of(&new.key_id_hash)
             {
-                let calls = self.store.calls_of(key_id_hash.as_deref()).await?;
-                self.state.note_calls_of(key_id_hash.clone(), calls);
+                let calls = self.store.calls_of(new.key_id_hash.as_deref()).await?;
+                self.state.note_calls_of(new.key_id_hash.clone(), calls);
             }
         }
         Ok(())

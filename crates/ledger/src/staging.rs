@@ -56,7 +56,7 @@ pub enum LogEvent {
 #[derive(Clone, Debug)]
 pub(crate) enum Draft {
     Started(Started),
-    Open(NewCall),
+    Open(Box<NewCall>),
     Close(RecordId, CallEnd),
 }
 

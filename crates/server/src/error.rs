@@ -29,8 +29,8 @@ pub(crate) struct ApiError {
     message: String,
     param: Option<String>,
     code: Option<Cow<'static, str>>,
-    mistakes: Vec<Mistake>,
-    record: Option<RecordId>,
+    mistakes: Box<[Mistake]>,
+    record: Option<Box<RecordId>>,
 }
 
 /// Names the record of a call, also on answers without a body of ours.
@@ -61,7 +61,7 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        with_record(response, record.as_ref())
+        with_record(response, record.as_deref())
     }
 }
 
@@ -131,8 +131,8 @@ fn refusal_code(refusal: &Refusal) -> String {
 /// All mistakes of a rule set at once; the message holds the first.
 impl From<&RuleSetErrors> for ApiError {
     fn from(errors: &RuleSetErrors) -> Self {
-        let mistakes: Vec<Mistake> = errors.0.iter().map(mistake).collect();
-        let message = match mistakes.as_slice() {
+        let mistakes: Box<[Mistake]> = errors.0.iter().map(mistake).collect();
+        let message = match &*mistakes {
             [] => "the rule set cannot be loaded".to_owned(),
             [only] => said(only),
             [first, rest @ ..] => format!("{} (and {} more)", said(first), rest.len()),
@@ -199,7 +199,7 @@ impl ApiError {
             message,
             param: None,
             code: None,
-            mistakes: Vec::new(),
+            mistakes: Box::default(),
             record: None,
         }
     }
@@ -290,7 +290,7 @@ impl ApiError {
     /// Names the record of the call that ended so.
     pub(crate) fn recorded_as(self, record: Option<&RecordId>) -> Self {
         Self {
-            record: record.cloned(),
+            record: record.cloned().map(Box::new),
             ..self
         }
     }
@@ -320,7 +320,7 @@ impl ApiError {
                 kind: self.kind,
                 param: self.param,
                 code: self.code,
-                diagnostics: self.mistakes,
+                diagnostics: self.mistakes.into_vec(),
             },
         }
     }
