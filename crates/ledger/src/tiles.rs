@@ -8,6 +8,9 @@ use tlog_tiles::tlog::stored_hash_index;
 /// Leaves of a tile are so many: 2 to this.
 const HEIGHT: u8 = 8;
 
+/// No tree is higher: its leaves are counted in 64 bits.
+const LEVEL_MAX: u8 = 63;
+
 /// Entries of a bundle, at most.
 pub const BUNDLE_MAX: u64 = 1 << HEIGHT;
 
@@ -28,8 +31,11 @@ impl TilePath {
             Some(number) => format!("tile/{HEIGHT}/data/{number}"),
             None => format!("tile/{HEIGHT}/{rest}"),
         };
+        if is_out_of_range(rest) {
+            return None;
+        }
         let tile = Tile::from_path(&with_height).ok().map(Self)?;
-        (tile.to_string() == path && tile.0.width() > 0).then_some(tile)
+        (tile.to_string() == path).then_some(tile)
     }
 
     /// Every tile of hashes and every bundle of a log of this size, the last of each row partial.
@@ -84,6 +90,15 @@ impl fmt::Display for TilePath {
             None => write!(f, "tile/{rest}"),
         }
     }
+}
+
+/// The library panics beyond the highest level, and where a partial tile has nothing in it.
+fn is_out_of_range(rest: &str) -> bool {
+    let level = rest.split('/').next().and_then(|level| level.parse().ok());
+    let width = rest
+        .rsplit_once(".p/")
+        .map(|(_, width)| width.parse::<u32>());
+    level.is_some_and(|level: u8| level > LEVEL_MAX) || width == Some(Ok(0))
 }
 
 /// Entries one after the other, each with its length before it in two bytes, the higher first.
@@ -144,6 +159,8 @@ mod tests {
             "tile/0/0",
             "tile/0/000.p/256",
             "tile/0/000.p/0",
+            "tile/0/000.p/00",
+            "tile/entries/000.p/+0",
             "tile/entries/data/000",
             "tile/data/000",
             "tile/8/0/000",
