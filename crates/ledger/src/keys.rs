@@ -1,9 +1,11 @@
 //! The two keys of a server: one for records, one for the log.
 
 use portcullis_sign::SecretKey;
+use serde::Serialize;
 
 /// What a key signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyKind {
     /// Entries.
     Record,

@@ -26,6 +26,7 @@ mod store;
 mod tiles;
 mod time;
 mod tree;
+mod verify;
 
 pub use checkpoint::{CheckpointError, LogSigner, LogVerifier, SignedCheckpoint};
 pub use commitment::{Commitment, Salt, plain_digest};
@@ -36,7 +37,7 @@ pub use entry::{
 };
 pub use keys::{KeyKind, RecordKeys};
 pub use proof::{
-    EntryProof, RecordProof, inclusion, indexes_for_consistency, indexes_for_inclusion,
+    EntryProof, RecordProof, consistency, inclusion, indexes_for_consistency, indexes_for_inclusion,
 };
 pub use recorder::{
     Closing, NewCall, OpenRecord, Recorder, RecorderConfig, StartError, Unrecorded,
@@ -48,3 +49,7 @@ pub use tiles::{BUNDLE_MAX, ENTRY_MAX_BYTES, TilePath, bundle, split_bundle};
 pub use time::Timestamp;
 pub use tlog_tiles::tlog::Hash;
 pub use tree::Tree;
+pub use verify::{
+    Audit, FAULTS_LISTED_MAX, Fault, KeyUse, LogReport, RecordReport, Remark, RuleSetCount,
+    TrustedKeys, verify_consistency, verify_log, verify_record,
+};

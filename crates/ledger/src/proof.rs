@@ -64,6 +64,15 @@ pub fn indexes_for_consistency(size: u64, old_size: u64) -> Result<Vec<u64>, tlo
     wanted(|reader| prove_tree(size, old_size, reader))
 }
 
+/// The proof, from the hashes that [`indexes_for_consistency`] asked for, in that order.
+///
+/// # Errors
+/// The old tree is larger, or empty, or a hash is missing.
+pub fn consistency(size: u64, old_size: u64, hashes: &[Hash]) -> Result<Vec<Hash>, tlog::Error> {
+    let indexes = indexes_for_consistency(size, old_size)?;
+    prove_tree(size, old_size, &Known::new(&indexes, hashes))
+}
+
 /// What the library asks for.
 fn wanted<T>(
     prove: impl FnOnce(&Wanted) -> Result<T, tlog::Error>,

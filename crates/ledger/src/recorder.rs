@@ -344,14 +344,12 @@ impl Writer {
         let log_key = LogVerifier::new(&self.origin, self.keys.log.public()).to_string();
         let started = Draft::Started(Started { log_key, ..started });
         let drafts: Vec<_> = crashed.chain([started]).collect();
-        let mut checkpoint = None;
-        for drafts in drafts.chunks(BATCH_MAX) {
-            let staged = self.stage(drafts)?;
-            self.store.append(&staged.batch).await?;
-            checkpoint = Some(staged.batch.checkpoint.clone());
-            self.state.apply(staged);
-        }
-        checkpoint.ok_or_else(|| StartError::Changed("nothing was written".to_owned()))
+        // All at once, whatever their number: who is said to have crashed, only a start may say.
+        let staged = self.stage(&drafts)?;
+        self.store.append(&staged.batch).await?;
+        let checkpoint = staged.batch.checkpoint.clone();
+        self.state.apply(staged);
+        Ok(checkpoint)
     }
 
     fn stage(&self, drafts: &[Draft]) -> Result<Staged, StartError> {

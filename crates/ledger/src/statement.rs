@@ -85,18 +85,31 @@ impl Statement {
     }
 
     fn read(payload: &[u8]) -> Result<Self, StatementError> {
+        let statement = Self::parse(payload)?;
+        match statement.has_its_subjects() {
+            true => Ok(statement),
+            false => Err(StatementError::Subject),
+        }
+    }
+
+    /// Reads a statement, whatever it says that it is about.
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, StatementError> {
         let read = |error: serde_json::Error| StatementError::Statement(error.to_string());
         // By way of a value: a flattened enum would otherwise hide which type is unknown.
         let value: Value = serde_json::from_slice(payload).map_err(read)?;
         let statement: Self = serde_json::from_value(value).map_err(read)?;
-        if statement.kind != STATEMENT_V1 {
-            let said = format!("its type is {:?}", statement.kind);
-            return Err(StatementError::Statement(said));
-        }
-        match statement.subject == subjects(&statement.predicate) {
+        match statement.kind == STATEMENT_V1 {
             true => Ok(statement),
-            false => Err(StatementError::Subject),
+            false => {
+                let said = format!("its type is {:?}", statement.kind);
+                Err(StatementError::Statement(said))
+            }
         }
+    }
+
+    /// Whether it is about what its predicate is about.
+    pub(crate) fn has_its_subjects(&self) -> bool {
+        self.subject == subjects(&self.predicate)
     }
 }
 

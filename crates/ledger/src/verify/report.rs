@@ -1,0 +1,115 @@
+//! What verifying a log comes to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Fault;
+use crate::{KeyKind, Outcome, Timestamp};
+
+/// What is in a log, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LogReport {
+    /// Which log, says its checkpoint; none if that cannot be believed.
+    pub origin: Option<String>,
+    /// Entries that were read.
+    pub entries: u64,
+    /// The root of their tree, in hexadecimal.
+    pub root: String,
+    /// Servers that began to write.
+    pub starts: u64,
+    /// Calls that began.
+    pub calls: u64,
+    /// Calls that ended, by how.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Calls that began after the last start and have not ended.
+    pub under_way: u64,
+    /// Every rule set that held or was observed.
+    pub rulesets: Vec<RuleSetCount>,
+    /// When the first entry was made.
+    pub first_at: Option<Timestamp>,
+    /// When the last entry was made.
+    pub last_at: Option<Timestamp>,
+    /// The keys that signed.
+    pub keys: Vec<KeyUse>,
+    /// What is no fault, and is to be known.
+    pub remarks: Vec<Remark>,
+    /// What is wrong, the first [`FAULTS_LISTED_MAX`](super::FAULTS_LISTED_MAX) of it.
+    #[serde(serialize_with = "super::with_message::serialize")]
+    pub faults: Vec<Fault>,
+    /// Further faults.
+    pub faults_unlisted: u64,
+}
+
+impl LogReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// A version of a rule set, and how many calls name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleSetCount {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// `sha256:` and the digest of the file.
+    pub digest: String,
+    /// Calls under it.
+    pub calls: u64,
+}
+
+/// A key, and how much it signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyUse {
+    /// What it signs.
+    pub kind: KeyKind,
+    /// SHA-256 of its SubjectPublicKeyInfo in DER.
+    pub id: String,
+    /// Whether the auditor has it from elsewhere.
+    pub pinned: bool,
+    /// Entries or checkpoints that it signed.
+    pub signatures: u64,
+}
+
+/// What is no fault, and is to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "remark", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Remark {
+    /// The keys came with what they verify.
+    NotPinned {
+        /// Which keys.
+        kind: KeyKind,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// Calls had not ended.
+    UnderWay {
+        /// So many.
+        calls: u64,
+    },
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPinned { kind, ids } => write!(
+                f,
+                "the {kind} keys came with what they verify, so this proves only that it is \
+                 consistent in itself; compare their ids with those that the operator gave out: {}",
+                ids.join(", "),
+                kind = kind.as_str(),
+            ),
+            Self::UnderWay { calls } => write!(
+                f,
+                "{calls} calls were under way when the log was written out; a later one has to \
+                 have their ends"
+            ),
+        }
+    }
+}

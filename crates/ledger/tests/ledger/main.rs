@@ -1,0 +1,12 @@
+//! The ledger from its public face: what the recorder writes, and what the auditor finds.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod forger;
+mod log;
+mod making;
+mod memory;
+mod record;
+mod recorder;
