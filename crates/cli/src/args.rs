@@ -393,7 +393,7 @@ fn argument(setting: &'static Setting) -> Arg {
 }
 
 /// What runs here: version, build and platform.
-fn version() -> &'static str {
+pub(crate) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let build = if cfg!(debug_assertions) {
             "debug"

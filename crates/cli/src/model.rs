@@ -102,6 +102,17 @@ impl Model {
         )
     }
 
+    /// What stands for weights that are made, not read.
+    pub(crate) fn dummy_weights(&self) -> Option<String> {
+        match self.format {
+            portcullis_models::LoadFormat::Auto => None,
+            portcullis_models::LoadFormat::Dummy { seed } => Some(format!(
+                "dummy weights of seed {seed}, {}",
+                self.dtype.as_str()
+            )),
+        }
+    }
+
     /// Prompt and completion together, in tokens: what was configured, within what the model can.
     ///
     /// # Errors

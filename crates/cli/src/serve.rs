@@ -9,17 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemClock};
+use portcullis_ledger::ModelDigests;
 use portcullis_models::Decoder;
 use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, ServedModel, ServerConfig};
+use portcullis_server::{AppState, Ledger, ServedModel, ServerConfig};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::ServeArgs;
+use crate::args::{ServeArgs, version};
 use crate::clock::unix_now;
 use crate::config::{Config, EngineLimits, misspelt_variables};
 use crate::data_dir::DataDir;
@@ -28,7 +29,7 @@ use crate::kv_plan::{self, KvPlan};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::welcome::{Keys, Welcome};
-use crate::{doctor, log, output};
+use crate::{doctor, ledger, log, model_digests, output};
 
 /// A call that has waited for so many steps goes before those of the next class.
 const AGEING_STEPS: u64 = 256;
@@ -55,8 +56,19 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let deployment = deployment(&config, &model)?;
     let keys = runtime.block_on(Keys::prepare(&config, &*store, &deployment))?;
     runtime.block_on(warn_of_unsigned_rules(&config, &*store))?;
-    let (engine, engine_thread) = start_engine(&config, &model, &clock)?;
-    let state = app_state(&config, &model, &deployment, engine, &store, &clock)?;
+    let ((engine, engine_thread), digests) = std::thread::scope(|scope| {
+        // Reading the weights and hashing them share the disk's cache.
+        let digests = scope.spawn(|| digests(&config, &model));
+        let engine = start_engine(&config, &model, &clock)?;
+        let digests = digests.join();
+        Ok::<_, anyhow::Error>((
+            engine,
+            digests.map_err(|_| anyhow!("hashing the model failed"))??,
+        ))
+    })?;
+    let ledger = ledger::open(&config, &deployment, digests, version());
+    let ledger = runtime.block_on(ledger)?;
+    let state = app_state(&config, &model, &deployment, engine, &store, ledger, &clock)?;
 
     let signals = runtime.block_on(async { Signals::listen() })?;
     let address = listener.local_addr()?;
@@ -119,6 +131,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
         };
         anyhow!(error).context(mend)
     })
+}
+
+fn digests(config: &Config, model: &Model) -> Result<ModelDigests> {
+    if !config.ledger.is_on {
+        return Ok(ModelDigests::default());
+    }
+    let dummy = model.dummy_weights();
+    model_digests::of_model(&model.dir, dummy.as_deref(), &config.data_dir)
 }
 
 fn deployment(config: &Config, model: &Model) -> Result<DeploymentName> {
@@ -198,6 +218,7 @@ fn app_state(
     deployment: &DeploymentName,
     engine: EngineHandle,
     store: &Arc<SqliteStore>,
+    ledger: Option<Ledger>,
     clock: &Arc<dyn Clock>,
 ) -> Result<AppState> {
     let served = ServedModel {
@@ -223,6 +244,7 @@ fn app_state(
         model.tokenizer.clone(),
         model.template.clone(),
         Arc::clone(store) as Arc<dyn Store>,
+        ledger,
         Arc::clone(clock),
         Arc::new(unix_now),
     ))

@@ -48,7 +48,7 @@ impl fmt::Display for RecordId {
 }
 
 /// A server began to write into the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     /// Who writes this log.
     pub replica: String,

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_runner::DeviceChoice;
-use portcullis_server::{KeyQuota, RuleSignatures};
-use portcullis_store::DeploymentName;
+use portcullis_server::{KeyQuota, Prices, RuleSignatures, TextPolicy};
+use portcullis_store::{DeploymentName, TextClass};
 
 pub(crate) use mistake::Mistakes;
 pub(crate) use raw::{Flags, misspelt_variables};
@@ -22,7 +22,7 @@ use parse::{number, one_of};
 use raw::RawConfig;
 
 /// Everything that can be configured, valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// What is served.
     pub(crate) model: ModelConfig,
@@ -36,7 +36,9 @@ pub(crate) struct Config {
     pub(crate) key_quota: KeyQuota,
     /// Whose signatures a rule set needs.
     pub(crate) rule_signatures: RuleSignatures,
-    /// Keys, rule sets, bindings and the demo.
+    /// What is put on record.
+    pub(crate) ledger: LedgerConfig,
+    /// Keys, rule sets, bindings, records and the demo.
     pub(crate) data_dir: PathBuf,
     /// Where models come from.
     pub(crate) hub: HubConfig,
@@ -70,6 +72,25 @@ pub(crate) struct EngineLimits {
 pub(crate) struct ServerSettings {
     pub(crate) bind: SocketAddr,
     pub(crate) drain_timeout: Duration,
+}
+
+/// What is put on record, and signed with what.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LedgerConfig {
+    pub(crate) is_on: bool,
+    pub(crate) record_key: KeySource,
+    pub(crate) log_key: KeySource,
+    pub(crate) texts: TextPolicy,
+    pub(crate) prices: Prices,
+}
+
+/// Where a signing key comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum KeySource {
+    /// The data directory, where it is made at the first start.
+    Own,
+    File(PathBuf),
+    Pem(String),
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -123,6 +144,7 @@ impl Config {
             rule_signatures: raw
                 .read(setting::RULE_SIGNATURES, one_of(RULE_SIGNATURES_WORDS))
                 .unwrap_or_default(),
+            ledger: LedgerConfig::read(&mut raw),
             data_dir: read_data_dir(&mut raw, environment),
             hub: HubConfig::read(&mut raw),
             log: LogConfig::read(&mut raw),
@@ -245,6 +267,63 @@ fn read_data_dir(raw: &mut RawConfig, environment: &Environment) -> PathBuf {
             );
             PathBuf::new()
         })
+}
+
+impl LedgerConfig {
+    fn read(raw: &mut RawConfig) -> Self {
+        let (requests, outputs) = raw
+            .read(setting::KEEP_TEXT, one_of(KEEP_TEXT_WORDS))
+            .unwrap_or_default();
+        Self {
+            is_on: raw.read(setting::RECORDS, parse::switch).unwrap_or(true),
+            record_key: KeySource::read(raw, setting::RECORD_KEY_FILE, setting::RECORD_KEY),
+            log_key: KeySource::read(raw, setting::LOG_KEY_FILE, setting::LOG_KEY),
+            texts: TextPolicy {
+                requests,
+                outputs,
+                classes: raw
+                    .read(setting::TEXT_RETENTION, parse::text_classes)
+                    .unwrap_or_else(|| vec![usual_class()]),
+            },
+            prices: raw
+                .read(setting::TOKEN_PRICES, parse::token_prices)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Requests, and outputs.
+const KEEP_TEXT_WORDS: &[(&str, (bool, bool))] = &[
+    ("none", (false, false)),
+    ("outputs", (false, true)),
+    ("all", (true, true)),
+];
+
+fn usual_class() -> TextClass {
+    TextClass {
+        name: "standard".to_owned(),
+        keep_s: 30 * 24 * 60 * 60,
+    }
+}
+
+impl KeySource {
+    /// The key itself is stronger than the file that holds it.
+    fn read(raw: &mut RawConfig, file: setting::Setting, pem: setting::Setting) -> Self {
+        let file = raw.read(file, parse::path).map(Self::File);
+        let pem = raw.read(pem, parse::private_key).map(Self::Pem);
+        pem.or(file).unwrap_or(Self::Own)
+    }
+}
+
+// By hand, so that a key is in no log.
+impl std::fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own => f.write_str("Own"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Pem(_) => f.write_str("Pem(***)"),
+        }
+    }
 }
 
 impl HubConfig {

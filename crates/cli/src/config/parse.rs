@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use portcullis_store::{DeploymentName, NameError};
+use portcullis_server::Prices;
+use portcullis_store::{DeploymentName, NameError, TextClass};
 
 use super::setting::Setting;
 
@@ -109,6 +110,77 @@ pub(crate) fn duration(text: &str) -> Parsed<Duration> {
     let ms = unit_ms.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
     ms.map(Duration::from_millis)
         .ok_or_else(|| "must be a whole number with ms, s, m or h, such as 30s".into())
+}
+
+/// How long the texts of each class are kept: `standard=30d,clinical=10y`.
+pub(crate) fn text_classes(text: &str) -> Parsed<Vec<TextClass>> {
+    let allowed = || {
+        "must be names with days or years, such as standard=30d,clinical=10y, each name once"
+            .to_owned()
+    };
+    let mut classes: Vec<TextClass> = Vec::new();
+    for (name, time) in pairs(text) {
+        let keep_s = time.and_then(days).ok_or_else(allowed)?;
+        if !is_class_name(name) || classes.iter().any(|class| class.name == name) {
+            return Err(allowed());
+        }
+        let name = name.to_owned();
+        classes.push(TextClass { name, keep_s });
+    }
+    Ok(classes)
+}
+
+/// Whole days or years, in seconds.
+fn days(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let days = match unit {
+        "d" => 1,
+        "y" => 365,
+        _ => return None,
+    };
+    let number: u32 = digits.parse().ok().filter(|number| *number > 0)?;
+    Some(u64::from(number) * days * 24 * 60 * 60)
+}
+
+fn is_class_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(is_plain)
+}
+
+/// What a million tokens of each kind cost.
+pub(crate) fn token_prices(text: &str) -> Parsed<Prices> {
+    let mut prices = Prices::default();
+    for (kind, price) in pairs(text) {
+        let price: Option<f64> = price.and_then(|price| price.parse().ok());
+        let place = match kind {
+            "prompt" => &mut prices.prompt,
+            "cached" => &mut prices.cached,
+            "released" => &mut prices.released,
+            "discarded" => &mut prices.discarded,
+            _ => return Err(PRICES_ALLOWED.into()),
+        };
+        let is_price = |price: &f64| price.is_finite() && *price >= 0.0;
+        *place = price.filter(is_price).ok_or(PRICES_ALLOWED)?;
+    }
+    Ok(prices)
+}
+
+const PRICES_ALLOWED: &str = "must be prices of a million tokens, such as \
+    prompt=0.15,cached=0.08,released=0.60,discarded=0.60";
+
+/// `name=value` with commas between.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.split(',').map(|pair| match pair.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (pair.trim(), None),
+    })
+}
+
+/// An Ed25519 private key in PEM.
+pub(crate) fn private_key(text: &str) -> Parsed<String> {
+    let read = portcullis_sign::SecretKey::from_pem(text);
+    read.map(|_| text.to_owned())
+        .map_err(|_| "must be an Ed25519 private key in PEM (BEGIN PRIVATE KEY)".into())
 }
 
 /// Yes or no, as the environment variables of the hub write it too.

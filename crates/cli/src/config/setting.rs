@@ -111,6 +111,40 @@ pub(crate) const RULE_SIGNATURES: Setting = setting(
     "WHOSE",
     "Signatures that a rule set needs before it may hold: author, author_and_approver or allow_unsigned [default: author]",
 );
+pub(crate) const RECORDS: Setting = setting(
+    "records",
+    "BOOL",
+    "Keep a signed record of every call, and answer none without: true or false [default: true]",
+);
+pub(crate) const RECORD_KEY_FILE: Setting = setting(
+    "record_key_file",
+    "FILE",
+    "Ed25519 key in PEM that signs records [default: keys/record.key in the data directory, made at the first start]",
+);
+pub(crate) const RECORD_KEY: Setting =
+    setting("record_key", "PEM", "The key that signs records, itself").secret();
+pub(crate) const LOG_KEY_FILE: Setting = setting(
+    "log_key_file",
+    "FILE",
+    "Ed25519 key in PEM that signs checkpoints of the log of records [default: keys/log.key, made likewise]",
+);
+pub(crate) const LOG_KEY: Setting =
+    setting("log_key", "PEM", "The key that signs checkpoints, itself").secret();
+pub(crate) const KEEP_TEXT: Setting = setting(
+    "keep_text",
+    "WHICH",
+    "Texts of calls to keep beside the log, where they can be erased: none, outputs or all [default: none]",
+);
+pub(crate) const TEXT_RETENTION: Setting = setting(
+    "text_retention",
+    "CLASSES",
+    "How long they are kept: classes that a call may name, the first for those that name none [default: standard=30d]",
+);
+pub(crate) const TOKEN_PRICES: Setting = setting(
+    "token_prices",
+    "PRICES",
+    "What a million tokens cost, for /v1/usage: prompt=0.15,cached=0.08,released=0.60,discarded=0.60 [default: nothing]",
+);
 pub(crate) const HUB_ENDPOINT: Setting = setting(
     "hub_endpoint",
     "URL",
@@ -165,6 +199,14 @@ pub(crate) const ALL: &[Setting] = &[
     GATE_KEY_ATTEMPTS,
     GATE_KEY_DISCARDED_TOKENS,
     RULE_SIGNATURES,
+    RECORDS,
+    RECORD_KEY_FILE,
+    RECORD_KEY,
+    LOG_KEY_FILE,
+    LOG_KEY,
+    KEEP_TEXT,
+    TEXT_RETENTION,
+    TOKEN_PRICES,
     HUB_ENDPOINT,
     HUB_TOKEN,
     HUB_HOME,

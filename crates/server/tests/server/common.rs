@@ -100,6 +100,7 @@ impl Server {
             tokenizer,
             template,
             store.clone(),
+            None,
             Arc::new(SystemClock::new()),
             Arc::new(setup.wall),
         );

@@ -27,7 +27,12 @@ impl Live {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let ended = tokio::spawn(serve(listener, server.state.clone(), shutdown));
+        let ended = tokio::spawn(serve(
+            listener,
+            server.state.clone(),
+            shutdown,
+            std::future::pending(),
+        ));
         Self {
             server,
             address,
