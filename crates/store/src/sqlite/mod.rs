@@ -1,18 +1,17 @@
 //! The store in a SQLite file.
 
 mod bindings;
+mod database;
 mod fault;
-mod open;
 mod row;
 mod rulesets;
 mod signers;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Sqlite, SqlitePool, query};
+use sqlx::{Connection, query};
 
 use crate::key::SecretHash;
 use crate::{
@@ -20,20 +19,31 @@ use crate::{
     NewKey, NewRuleSet, NewSigner, Put, RuleSetEvent, RuleSetName, RulesFor, Secret, Signer,
     SignerId, Store, StoreError, StoredRuleSet,
 };
-use fault::unusable;
+use database::{Database, Schema};
 use work::Work;
 
-pub use open::DATABASE_FILE;
+/// The name of the database in a data directory.
+pub const DATABASE_FILE: &str = "portcullis.db";
+
+const SCHEMA: Schema = Schema {
+    file: DATABASE_FILE,
+    steps: &[
+        (
+            "keys, rule sets, bindings",
+            include_str!("../../migrations/sqlite/0001_keys_rulesets_bindings.sql"),
+        ),
+        (
+            "signatures, states, history",
+            include_str!("../../migrations/sqlite/0002_signatures_states_history.sql"),
+        ),
+    ],
+    erasable: false,
+};
 
 /// The store in [`DATABASE_FILE`] of a data directory.
-///
-/// One connection writes, so that writers of this process queue here and do not poll for SQLite's
-/// lock; a few read beside it, which WAL allows while someone writes.
 #[derive(Debug)]
 pub struct SqliteStore {
-    path: PathBuf,
-    writer: SqlitePool,
-    readers: SqlitePool,
+    database: Database,
 }
 
 impl SqliteStore {
@@ -43,29 +53,20 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unusable`], with the path and what to do.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        open::open(data_dir).await
+        let database = Database::open(data_dir, &SCHEMA).await?;
+        Ok(Self { database })
     }
 
     /// The file of the database.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.database.path
     }
 
     /// Waits for what is under way and closes the file. Nothing is lost without it; it folds the
     /// write-ahead log back into the file.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
-    async fn reader(&self, operation: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {
-        let connection = self.readers.acquire().await;
-        connection.map_err(self.failed(operation))
-    }
-
-    fn failed(&self, operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-        move |error| unusable(&self.path, operation, error)
+        self.database.close().await;
     }
 }
 
@@ -90,9 +91,9 @@ impl Store for SqliteStore {
         .bind(key.role.as_str())
         .bind(hash.as_bytes())
         .bind(now)
-        .execute(&self.writer)
+        .execute(&self.database.writer)
         .await
-        .map_err(self.failed("creating a key"))?;
+        .map_err(self.database.failed("creating a key"))?;
         Ok((key, secret))
     }
 
@@ -101,9 +102,9 @@ impl Store for SqliteStore {
         let found = query("SELECT * FROM api_keys WHERE id = ?")
             .bind(hash.key_id().as_str())
             .try_map(row::key_and_hash)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.database.readers)
             .await
-            .map_err(self.failed("looking up a key"))?;
+            .map_err(self.database.failed("looking up a key"))?;
         Ok(found
             .filter(|(key, stored)| hash.equals(stored) && key.revoked_at.is_none())
             .map(|(key, _)| key))
@@ -112,9 +113,9 @@ impl Store for SqliteStore {
     async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         query("SELECT * FROM api_keys ORDER BY created_at, rowid")
             .try_map(row::key)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.database.readers)
             .await
-            .map_err(self.failed("listing the keys"))
+            .map_err(self.database.failed("listing the keys"))
     }
 
     async fn revoke_key(&self, id: &KeyId, now: i64) -> Result<ApiKey, StoreError> {
@@ -122,23 +123,23 @@ impl Store for SqliteStore {
             .bind(now)
             .bind(id.as_str())
             .try_map(row::key)
-            .fetch_optional(&self.writer)
+            .fetch_optional(&self.database.writer)
             .await
-            .map_err(self.failed("revoking a key"))?
+            .map_err(self.database.failed("revoking a key"))?
             .ok_or_else(|| Missing::Key(id.clone()).into())
     }
 
     async fn add_signer(&self, new: NewSigner, now: i64) -> Result<Signer, StoreError> {
-        let mut work = Work::begin(self, "adding a signer").await?;
+        let mut work = Work::begin(&self.database, "adding a signer").await?;
         let done = signers::add(work.connection(), new, now).await;
         work.finish(done).await
     }
 
     async fn list_signers(&self) -> Result<Vec<Signer>, StoreError> {
         const OPERATION: &str = "listing the signers";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let listed = signers::list(&mut connection).await;
-        listed.map_err(self.failed(OPERATION))
+        listed.map_err(self.database.failed(OPERATION))
     }
 
     async fn revoke_signer(
@@ -147,13 +148,13 @@ impl Store for SqliteStore {
         distrust: bool,
         now: i64,
     ) -> Result<Signer, StoreError> {
-        let mut work = Work::begin(self, "revoking a signer").await?;
+        let mut work = Work::begin(&self.database, "revoking a signer").await?;
         let done = signers::revoke(work.connection(), id, distrust, now).await;
         work.finish(done).await
     }
 
     async fn put_ruleset(&self, new: NewRuleSet, act: Act<'_>) -> Result<Put, StoreError> {
-        let mut work = Work::begin(self, "storing a rule set").await?;
+        let mut work = Work::begin(&self.database, "storing a rule set").await?;
         let done = rulesets::put(work.connection(), new, act).await;
         work.finish(done).await
     }
@@ -164,16 +165,16 @@ impl Store for SqliteStore {
         version: Option<u32>,
     ) -> Result<Option<StoredRuleSet>, StoreError> {
         const OPERATION: &str = "reading a rule set";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let found = rulesets::find(&mut connection, name, version).await;
-        found.map_err(self.failed(OPERATION))
+        found.map_err(self.database.failed(OPERATION))
     }
 
     async fn list_rulesets(&self) -> Result<Vec<StoredRuleSet>, StoreError> {
         const OPERATION: &str = "listing the rule sets";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let listed = rulesets::list(&mut connection).await;
-        listed.map_err(self.failed(OPERATION))
+        listed.map_err(self.database.failed(OPERATION))
     }
 
     async fn activate(
@@ -182,7 +183,7 @@ impl Store for SqliteStore {
         version: u32,
         act: Act<'_>,
     ) -> Result<(), StoreError> {
-        let mut work = Work::begin(self, "activating a rule set").await?;
+        let mut work = Work::begin(&self.database, "activating a rule set").await?;
         let done = rulesets::activate(work.connection(), name, version, act).await;
         work.finish(done).await
     }
@@ -193,20 +194,20 @@ impl Store for SqliteStore {
         version: u32,
         act: Act<'_>,
     ) -> Result<(), StoreError> {
-        let mut work = Work::begin(self, "retiring a rule set").await?;
+        let mut work = Work::begin(&self.database, "retiring a rule set").await?;
         let done = rulesets::retire(work.connection(), name, version, act).await;
         work.finish(done).await
     }
 
     async fn history(&self, name: &RuleSetName) -> Result<Vec<RuleSetEvent>, StoreError> {
         const OPERATION: &str = "reading the history of a rule set";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let history = rulesets::history(&mut connection, name).await;
-        history.map_err(self.failed(OPERATION))
+        history.map_err(self.database.failed(OPERATION))
     }
 
     async fn bind(&self, new: NewBinding, act: Act<'_>) -> Result<Binding, StoreError> {
-        let mut work = Work::begin(self, "binding a rule set").await?;
+        let mut work = Work::begin(&self.database, "binding a rule set").await?;
         let done = bindings::bind(work.connection(), &new, act).await;
         work.finish(done).await
     }
@@ -218,16 +219,16 @@ impl Store for SqliteStore {
         observe: bool,
         act: Act<'_>,
     ) -> Result<(), StoreError> {
-        let mut work = Work::begin(self, "unbinding a rule set").await?;
+        let mut work = Work::begin(&self.database, "unbinding a rule set").await?;
         let done = bindings::unbind(work.connection(), ruleset, target, observe, act).await;
         work.finish(done).await
     }
 
     async fn bindings(&self, ruleset: &RuleSetName) -> Result<Vec<Binding>, StoreError> {
         const OPERATION: &str = "listing the bindings of a rule set";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let listed = bindings::of_ruleset(&mut connection, ruleset).await;
-        listed.map_err(self.failed(OPERATION))
+        listed.map_err(self.database.failed(OPERATION))
     }
 
     async fn rules_for(
@@ -237,8 +238,8 @@ impl Store for SqliteStore {
         named: &[NamedRuleSet],
     ) -> Result<RulesFor, StoreError> {
         const OPERATION: &str = "looking up the rules of a call";
-        let failed = self.failed(OPERATION);
-        let mut connection = self.reader(OPERATION).await?;
+        let failed = self.database.failed(OPERATION);
+        let mut connection = self.database.reader(OPERATION).await?;
         let mut snapshot = connection.begin().await.map_err(&failed)?;
         let rules = bindings::rules_for(&mut snapshot, key, deployment, named).await;
         let rules = rules.map_err(&failed)?;
@@ -248,8 +249,8 @@ impl Store for SqliteStore {
 
     async fn all_bindings(&self) -> Result<Vec<Binding>, StoreError> {
         const OPERATION: &str = "listing the bindings";
-        let mut connection = self.reader(OPERATION).await?;
+        let mut connection = self.database.reader(OPERATION).await?;
         let listed = bindings::all(&mut connection).await;
-        listed.map_err(self.failed(OPERATION))
+        listed.map_err(self.database.failed(OPERATION))
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::SqliteStore;
+use super::database::Database;
 use crate::{Missing, StoreError};
 
 /// Why a piece of writing was not done.
@@ -33,21 +33,21 @@ impl From<Missing> for Fault {
 
 /// A transaction that holds the write lock from its beginning, so that what it reads stays true
 /// until it commits, whichever process writes. Dropping it undoes it.
-pub(super) struct Work<'s> {
-    store: &'s SqliteStore,
+pub(super) struct Work<'d> {
+    database: &'d Database,
     operation: &'static str,
     transaction: Transaction<'static, Sqlite>,
 }
 
-impl<'s> Work<'s> {
+impl<'d> Work<'d> {
     pub(super) async fn begin(
-        store: &'s SqliteStore,
+        database: &'d Database,
         operation: &'static str,
     ) -> Result<Self, StoreError> {
-        let transaction = store.writer.begin_with("BEGIN IMMEDIATE").await;
+        let transaction = database.writer.begin_with("BEGIN IMMEDIATE").await;
         Ok(Self {
-            transaction: transaction.map_err(store.failed(operation))?,
-            store,
+            transaction: transaction.map_err(database.failed(operation))?,
+            database,
             operation,
         })
     }
@@ -58,7 +58,7 @@ impl<'s> Work<'s> {
 
     /// Commits what was done, or undoes it.
     pub(super) async fn finish<T>(self, done: Result<T, Fault>) -> Result<T, StoreError> {
-        let failed = self.store.failed(self.operation);
+        let failed = self.database.failed(self.operation);
         match done {
             Ok(value) => {
                 self.transaction.commit().await.map_err(failed)?;
