@@ -178,6 +178,34 @@ pub enum Unusable {
          use that build, or another data directory"
     )]
     ForeignSchema(i64),
+    /// There is no such file.
+    #[error("there is no such file; name the data directory of a server")]
+    Absent,
+    /// This portcullis has changed the schema since, and may only read.
+    #[error(
+        "it was written by an older portcullis (its schema is {found}, this one knows {known}); \
+         start the server once, which brings it up to date"
+    )]
+    Older {
+        /// The schema of the database.
+        found: i64,
+        /// The latest schema that this program knows.
+        known: i64,
+    },
+    /// It holds what no portcullis has written.
+    #[error("it is the database of another program; move it away, or use another data directory")]
+    Foreign,
+    /// The log has grown without its writer.
+    #[error(
+        "its log has {found} entries and not {expected}, so another process writes it too; stop \
+         that one: a data directory belongs to one server"
+    )]
+    TwoWriters {
+        /// Entries as its writer knows it.
+        expected: u64,
+        /// Entries in the database.
+        found: u64,
+    },
     /// Anything else that the database says.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),

@@ -30,7 +30,7 @@ pub use ruleset::{
     StoredSignature, UnknownWord,
 };
 pub use signer::{NewSigner, ParseSignerRoleError, Signer, SignerId, SignerName, SignerRole};
-pub use sqlite::{DATABASE_FILE, SqliteStore};
+pub use sqlite::{DATABASE_FILE, LEDGER_FILE, SqliteLedger, SqliteStore, TEXTS_FILE};
 
 /// What outlives the process.
 ///

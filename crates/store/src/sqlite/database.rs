@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, Sqlite, SqlitePool};
+use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, query_as, query_scalar};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{from_migration, unusable};
@@ -61,6 +61,22 @@ impl Database {
         })
     }
 
+    /// Opens what is there to read it, whoever writes it.
+    pub(super) async fn open_existing(
+        data_dir: &Path,
+        schema: &Schema,
+    ) -> Result<Self, StoreError> {
+        let path = data_dir.join(schema.file);
+        let opened = open_to_read(&path, schema).await;
+        let readers = opened.map_err(|reason| unusable(&path, "opening the database", reason))?;
+        Ok(Self {
+            path,
+            // SQLite itself refuses to write by way of these.
+            writer: readers.clone(),
+            readers,
+        })
+    }
+
     /// Waits for what is under way and closes the file. Nothing is lost without it; it folds the
     /// write-ahead log back into the file.
     pub(super) async fn close(&self) {
@@ -77,7 +93,15 @@ impl Database {
     }
 
     pub(super) fn failed(&self, operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-        move |error| unusable(&self.path, operation, error)
+        move |error| self.unusable(operation, error)
+    }
+
+    pub(super) fn unusable(
+        &self,
+        operation: &'static str,
+        reason: impl Into<Unusable>,
+    ) -> StoreError {
+        unusable(&self.path, operation, reason)
     }
 }
 
@@ -126,6 +150,7 @@ async fn connect(writer: &SqlitePool) -> Result<(), Unusable> {
 /// that start together, one does the work and the other finds it done.
 async fn migrate(writer: &SqlitePool, schema: &Schema) -> Result<(), Unusable> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    steps_done(&mut transaction).await?;
     schema
         .migrator()
         .run_direct(None, &mut *transaction, false)
@@ -134,7 +159,54 @@ async fn migrate(writer: &SqlitePool, schema: &Schema) -> Result<(), Unusable> {
     Ok(transaction.commit().await?)
 }
 
+async fn open_to_read(path: &Path, schema: &Schema) -> Result<SqlitePool, Unusable> {
+    if !path.try_exists()? {
+        return Err(Unusable::Absent);
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(WAIT_MAX);
+    let readers = pool(READERS_MAX, options);
+    let done = steps_done(&mut *readers.acquire().await?).await?;
+    schema.check(&done)?;
+    Ok(readers)
+}
+
+/// The steps that have made the schema, and their checksums.
+async fn steps_done(connection: &mut SqliteConnection) -> Result<Vec<(i64, Vec<u8>)>, Unusable> {
+    let tables: Vec<String> = query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .fetch_all(&mut *connection)
+        .await?;
+    match tables.iter().any(|name| name == "_sqlx_migrations") {
+        false if tables.is_empty() => Ok(Vec::new()),
+        false => Err(Unusable::Foreign),
+        true => {
+            let steps = query_as("SELECT version, checksum FROM _sqlx_migrations ORDER BY version");
+            Ok(steps.fetch_all(connection).await?)
+        }
+    }
+}
+
 impl Schema {
+    /// Whether these steps are this program's, and all of them.
+    fn check(&self, done: &[(i64, Vec<u8>)]) -> Result<(), Unusable> {
+        let known = self.latest_step();
+        let found = done.last().map_or(0, |(version, _)| *version);
+        if found > known {
+            return Err(Unusable::Newer { found, known });
+        }
+        for (step, (_, checksum)) in self.migrator().iter().zip(done) {
+            if *step.checksum != **checksum {
+                return Err(Unusable::ForeignSchema(step.version));
+            }
+        }
+        match found == known {
+            true => Ok(()),
+            false => Err(Unusable::Older { found, known }),
+        }
+    }
+
     fn latest_step(&self) -> i64 {
         self.steps.len() as i64
     }
@@ -156,14 +228,18 @@ impl Schema {
 /// Makes the directory and an empty file, if they are not there, for this user alone. SQLite
 /// gives its side files the permissions of the main one.
 fn create_private(data_dir: &Path, path: &Path) -> io::Result<()> {
-    let mut directory = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
-    directory.recursive(true).create(data_dir)?;
+    create_dir(data_dir)?;
     match private_file().create_new(true).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+pub(super) fn create_dir(data_dir: &Path) -> io::Result<()> {
+    let mut directory = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
+    directory.recursive(true).create(data_dir)
 }
 
 /// How a file is opened that only this user may read, if it is made by it.

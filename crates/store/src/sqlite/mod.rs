@@ -3,6 +3,7 @@
 mod bindings;
 mod database;
 mod fault;
+mod ledger;
 mod row;
 mod rulesets;
 mod signers;
@@ -21,6 +22,8 @@ use crate::{
 };
 use database::{Database, Schema};
 use work::Work;
+
+pub use ledger::{LEDGER_FILE, SqliteLedger, TEXTS_FILE};
 
 /// The name of the database in a data directory.
 pub const DATABASE_FILE: &str = "portcullis.db";

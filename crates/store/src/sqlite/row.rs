@@ -114,7 +114,7 @@ pub(super) fn target_columns(target: &BindingTarget) -> (&'static str, &str) {
 const KEY: &str = "key";
 const DEPLOYMENT: &str = "deployment";
 
-fn parsed<T>(row: &SqliteRow, column: &str) -> sqlx::Result<T>
+pub(super) fn parsed<T>(row: &SqliteRow, column: &str) -> sqlx::Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
@@ -123,7 +123,7 @@ where
         .map_err(|error: T::Err| undecodable(column, error))
 }
 
-fn undecodable(
+pub(super) fn undecodable(
     column: &str,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> sqlx::Error {
@@ -131,4 +131,9 @@ fn undecodable(
         index: column.to_owned(),
         source: error.into(),
     }
+}
+
+/// SQLite's numbers are signed; nothing is counted that far.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -3,12 +3,14 @@
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::database::Database;
-use crate::{Missing, StoreError};
+use crate::{Missing, StoreError, Unusable};
 
 /// Why a piece of writing was not done.
 pub(super) enum Fault {
     /// The database.
     Sql(sqlx::Error),
+    /// What is in the database.
+    Unusable(Unusable),
     /// What was asked is not possible.
     Refused(StoreError),
 }
@@ -16,6 +18,12 @@ pub(super) enum Fault {
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Unusable> for Fault {
+    fn from(reason: Unusable) -> Self {
+        Self::Unusable(reason)
     }
 }
 
@@ -58,13 +66,19 @@ impl<'d> Work<'d> {
 
     /// Commits what was done, or undoes it.
     pub(super) async fn finish<T>(self, done: Result<T, Fault>) -> Result<T, StoreError> {
-        let failed = self.database.failed(self.operation);
+        let Self {
+            database,
+            operation,
+            transaction,
+        } = self;
+        let failed = database.failed(operation);
         match done {
             Ok(value) => {
-                self.transaction.commit().await.map_err(failed)?;
+                transaction.commit().await.map_err(failed)?;
                 Ok(value)
             }
             Err(Fault::Sql(error)) => Err(failed(error)),
+            Err(Fault::Unusable(reason)) => Err(database.unusable(operation, reason)),
             Err(Fault::Refused(error)) => Err(error),
         }
     }

@@ -1,0 +1,8 @@
+//! The ledger in SQLite files, below the recorder that writes it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod common;
+mod log;
