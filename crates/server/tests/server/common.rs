@@ -1,21 +1,25 @@
 //! A server over a scripted model that repeats what the user says, byte by byte: a test decides
 //! what the model wants to write.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use portcullis_engine::scripted::ScriptedRunner;
 use portcullis_engine::{EngineConfig, EngineHandle, EngineThread, SystemClock};
+use portcullis_ledger::{KeyKind, RecordKeys, Recorder, RecorderConfig, Started, Timestamp};
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
-    AppState, RuleSignatures, SamplingDefaults, ServedModel, ServerConfig, router,
+    AppState, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedModel, ServerConfig,
+    TextPolicy, router,
 };
+use portcullis_sign::SecretKey;
 use portcullis_store::{
-    Act, ApiKey, BindingTarget, NewBinding, NewKey, NewRuleSet, Role, RuleSetName, SqliteStore,
-    Store,
+    Act, ApiKey, BindingTarget, NewBinding, NewKey, NewRuleSet, PublishedKey, Records, Role,
+    RuleSetName, SqliteLedger, SqliteStore, Store,
 };
 use portcullis_text::{ChatTemplate, Tokenizer};
 use portcullis_types::TokenId;
@@ -48,6 +52,15 @@ pub(crate) struct Setup {
     pub(crate) faulty: fn(u64) -> bool,
     /// The time of day.
     pub(crate) wall: fn() -> i64,
+    /// What is put on record, if anything is.
+    pub(crate) records: Option<Recording>,
+}
+
+/// What is put on record besides calls.
+#[derive(Default)]
+pub(crate) struct Recording {
+    pub(crate) texts: TextPolicy,
+    pub(crate) prices: Prices,
 }
 
 impl Default for Setup {
@@ -64,6 +77,7 @@ impl Default for Setup {
             max_num_seqs: 16,
             faulty: |_| false,
             wall: || NOW,
+            records: None,
         }
     }
 }
@@ -93,6 +107,10 @@ impl Server {
         let template = ChatTemplate::load(dir.path(), &tokenizer).unwrap();
         let store = Arc::new(SqliteStore::open(dir.path()).await.unwrap());
         let engine = start_engine(&setup, &tokenizer);
+        let ledger = match setup.records {
+            Some(recording) => Some(ledger(dir.path(), recording).await),
+            None => None,
+        };
         let state = AppState::new(
             setup.config,
             model(),
@@ -100,7 +118,7 @@ impl Server {
             tokenizer,
             template,
             store.clone(),
-            None,
+            ledger,
             Arc::new(SystemClock::new()),
             Arc::new(setup.wall),
         );
@@ -110,6 +128,15 @@ impl Server {
             engine,
             dir,
         }
+    }
+
+    /// A server that puts calls on record.
+    pub(crate) async fn with_records() -> Self {
+        Self::with(Setup {
+            records: Some(Recording::default()),
+            ..Setup::default()
+        })
+        .await
     }
 
     pub(crate) async fn key(&self, role: Role) -> (ApiKey, String) {
@@ -272,6 +299,50 @@ pub(crate) fn ruleset(mode: &str, action: &str) -> String {
          phrases: [\"forbidden\"], action: {action}}}\ntests:\n- {{rule: no-word, should_fail: \
          \"a forbidden word\"}}\n- {{rule: no-word, should_pass: \"a word\"}}\n"
     )
+}
+
+/// The key that signs records, and the one that signs checkpoints.
+pub(crate) fn record_keys() -> RecordKeys {
+    RecordKeys {
+        record: SecretKey::from_seed(&[1; 32]),
+        log: SecretKey::from_seed(&[2; 32]),
+    }
+}
+
+async fn ledger(dir: &Path, recording: Recording) -> Ledger {
+    let records = Arc::new(SqliteLedger::open(dir).await.unwrap());
+    for (kind, key) in [
+        (KeyKind::Record, record_keys().record.public()),
+        (KeyKind::Log, record_keys().log.public()),
+    ] {
+        let key = PublishedKey {
+            id: key.id().to_string(),
+            kind,
+            pem: key.to_pem(),
+            since: Timestamp::from_unix_ms(NOW * 1000),
+        };
+        records.publish_key(key).await.unwrap();
+    }
+    let about = Started {
+        engine_build: "tests".into(),
+        deployment: MODEL.into(),
+        ..Started::default()
+    };
+    let config = RecorderConfig {
+        keys: record_keys(),
+        earlier_log_keys: Vec::new(),
+        started: about.clone(),
+        max_open: 64,
+        clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(NOW as u64)),
+    };
+    let (recorder, _) = Recorder::start(records.clone(), config).await.unwrap();
+    Ledger {
+        recorder,
+        records,
+        about,
+        texts: recording.texts,
+        prices: recording.prices,
+    }
 }
 
 fn model() -> ServedModel {

@@ -20,4 +20,6 @@ mod peers;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod signatures;
