@@ -200,6 +200,7 @@ impl GateState {
         // A token that is cut is no part of the text.
         let whole = self.tail.num_tokens() - self.tail.num_tokens_beyond(stop.start);
         self.grammars.truncate(self.released_tokens + whole);
+        let unread = self.tail.num_tokens();
         let dropped = self.tail.cut(stop);
         self.history.drop_last(dropped);
         self.written.truncate(stop.start);
@@ -208,7 +209,7 @@ impl GateState {
         self.deferred.clear();
         self.redactor.roll_back(self.tail.start());
         for (state, set) in self.sets.iter_mut().zip(self.gate.sets()) {
-            state.end_before(set, stop.start, self.tail.start());
+            state.end_before(set, stop.start, self.tail.start(), unread);
         }
         match self.evaluate_tail() {
             Ok(()) => Verdict::Stopped(self.release(Some(End::Natural))),

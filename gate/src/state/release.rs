@@ -81,7 +81,7 @@ impl GateState {
         self.report.attempts += 1;
         self.sets[hit.set].count_attempt(hit.found.start.max(released));
         for (state, set) in self.sets.iter_mut().zip(self.gate.sets()) {
-            state.roll_back(set, released);
+            state.roll_back(set, released, discarded);
         }
         self.redactor.roll_back(released);
         Verdict::Resample {

@@ -210,24 +210,31 @@ impl SetState {
         self.refused_at = self.refused_at.max(byte);
     }
 
-    /// The text ends before `byte` after all, and is read once more from `released` on: what was
-    /// acted on stays so.
-    pub(super) fn end_before(&mut self, set: &BoundSet, byte: usize, released: usize) {
+    /// The text ends before `byte` after all, and is read once more from `released` on, which was
+    /// `unread_tokens` ago: what was acted on stays so, and what was found in released text stays
+    /// found.
+    pub(super) fn end_before(
+        &mut self,
+        set: &BoundSet,
+        byte: usize,
+        released: usize,
+        unread_tokens: usize,
+    ) {
         // It cannot give up where the head did not.
         let restored = self.base.restore(set.set().output(), &mut self.head);
         self.blind |= restored.is_err();
         for memory in &mut self.memories {
             memory.end_before(byte);
         }
-        self.found.clear();
-        self.unchecked_tokens = 0;
+        self.found.retain(|found| found.known_at <= released);
+        self.unchecked_tokens = self.unchecked_tokens.saturating_sub(unread_tokens);
         (self.alive_from, self.open_from) = (None, None);
         self.set_clear_to(released, released);
     }
 
-    /// All text from byte `released` on is gone.
-    pub(super) fn roll_back(&mut self, set: &BoundSet, released: usize) {
-        self.end_before(set, released, released);
+    /// All text from byte `released` on is gone, and with it so many tokens.
+    pub(super) fn roll_back(&mut self, set: &BoundSet, released: usize, discarded_tokens: usize) {
+        self.end_before(set, released, released, discarded_tokens);
         for rule in &mut self.rules {
             rule.noted_to = rule.noted_to.min(released);
             rule.settled_to = rule.settled_to.min(released);

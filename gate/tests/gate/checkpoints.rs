@@ -1,6 +1,6 @@
 //! When sets are evaluated, and how long they may hold text back.
 
-use portcullis_gate::{Cause, Gate};
+use portcullis_gate::{Action, Cause, Gate};
 
 use crate::stream::{gate, ruleset, run, run_with};
 
@@ -61,6 +61,24 @@ fn a_match_acts_at_the_next_checkpoint() {
     assert_eq!((outcome.pieces.len(), outcome.text.as_str()), (3, ""));
     assert!(outcome.refusal.is_some());
     assert_eq!(state.report().evaluations, 1);
+}
+
+#[test]
+fn what_was_found_in_released_text_outlives_the_roll_back_of_another_set() {
+    let watch = ruleset(
+        "mode: observe\ncheckpoint: {every_tokens: 4}",
+        &["phrases: [\"odd\"], action: flag"],
+    );
+    let resample = ruleset("mode: enforce", &["phrases: [\"bad\"], action: resample"]);
+    let mut state = gate(&[watch, resample]).begin(false);
+    let again = |_, at: usize| ["odd ", "one, ", "good", "."][at].to_owned();
+    let outcome = run_with(&mut state, &["odd ", "one, ", "bad", "."], again);
+    assert_eq!(outcome.resamples, [2]);
+    let found = state.report().findings.iter();
+    let found: Vec<_> = found.map(|f| (f.action, f.start..f.end)).collect();
+    assert_eq!(found, [(Action::Resample, 9..12), (Action::Observe, 0..3)]);
+    // Four tokens stay and are counted once.
+    assert_eq!(state.report().evaluations, 6);
 }
 
 #[test]
