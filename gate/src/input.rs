@@ -3,8 +3,8 @@
 use std::{ops::Range, sync::Arc};
 
 use crate::{
-    Action, BoundSet, Cause, Finding, Gate, Mode, OnGateError, Refusal, limits::FINDINGS_MAX,
-    redact::Redactor, scan::GaveUp, whole,
+    Action, BoundSet, Cause, Finding, Gate, Mode, OnGateError, Refusal, RuleReport, RuleStatus,
+    Side, limits::FINDINGS_MAX, redact::Redactor, report::Tally, whole,
 };
 
 /// A text of a prompt.
@@ -24,6 +24,9 @@ pub struct AdmittedInput {
     pub texts: Vec<String>,
     /// What was found: the first [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
+    /// What became of each rule on the prompt: by set in the order of [`Gate::sets`], then in the
+    /// order of the file.
+    pub rules: Box<[RuleReport]>,
 }
 
 /// A prompt that the model may not see.
@@ -31,8 +34,10 @@ pub struct AdmittedInput {
 pub struct RefusedInput {
     /// Which rule refused.
     pub refusal: Refusal,
-    /// What was found, the reason for the refusal included.
+    /// What was found, the reason for the refusal included: the first [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
+    /// What became of each rule on the prompt, as in [`AdmittedInput::rules`].
+    pub rules: Box<[RuleReport]>,
 }
 
 impl Gate {
@@ -49,43 +54,84 @@ impl Gate {
         &self,
         texts: impl IntoIterator<Item = impl Into<InputText>>,
     ) -> Result<AdmittedInput, Box<RefusedInput>> {
-        let mut input = AdmittedInput::default();
-        for (index, text) in texts.into_iter().map(Into::into).enumerate() {
-            match self.judge_text(index, &text, &mut input.findings) {
-                Ok(redacted) => input.texts.push(redacted.unwrap_or(text.into_string())),
+        let mut check = InputCheck::new(self);
+        let mut admitted = Vec::new();
+        let mut texts = texts.into_iter().map(Into::into);
+        while let Some(text) = texts.next() {
+            match check.judge(&text) {
+                Ok(redacted) => admitted.push(redacted.unwrap_or(text.into_string())),
                 Err(refusal) => {
-                    let findings = input.findings;
-                    return Err(Box::new(RefusedInput { refusal, findings }));
+                    let is_read = texts.next().is_none();
+                    return Err(Box::new(RefusedInput {
+                        refusal,
+                        rules: check.rule_reports(is_read),
+                        findings: check.findings,
+                    }));
                 }
             }
         }
-        Ok(input)
+        Ok(AdmittedInput {
+            texts: admitted,
+            rules: check.rule_reports(true),
+            findings: check.findings,
+        })
+    }
+}
+
+/// A prompt that is being read.
+struct InputCheck<'a> {
+    gate: &'a Gate,
+    sets: Vec<SetCheck>,
+    /// Texts so far.
+    texts: usize,
+    findings: Vec<Finding>,
+}
+
+/// What a set has made of it.
+struct SetCheck {
+    /// Texts that it has read.
+    texts: usize,
+    failed: bool,
+    /// For each of its rules.
+    tallies: Vec<Tally>,
+}
+
+impl<'a> InputCheck<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        let sets = gate.sets().iter().map(|set| SetCheck {
+            texts: 0,
+            failed: false,
+            tallies: vec![Tally::default(); set.set().rules().count()],
+        });
+        Self {
+            gate,
+            sets: sets.collect(),
+            texts: 0,
+            findings: Vec::new(),
+        }
     }
 
     /// Gives the text with its redactions, if it has any.
-    fn judge_text(
-        &self,
-        index: usize,
-        text: &InputText,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Option<String>, Refusal> {
+    fn judge(&mut self, text: &InputText) -> Result<Option<String>, Refusal> {
+        let index = self.texts;
+        self.texts += 1;
         let (text, is_json) = (text.as_str(), matches!(text, InputText::Json(_)));
         let mut redactor = match is_json {
             true => Redactor::of_json(),
             false => Redactor::of_text(),
         };
         let (mut redacts, mut refusal) = (false, None);
-        for (number, set) in self.sets().iter().enumerate() {
-            let matches = match whole::matches(set.set().input(), text, is_json) {
-                Ok(matches) => matches,
-                Err(GaveUp) if fails_closed(set) => {
-                    return Err(refuse(set, None, Cause::Automaton));
+        for (number, set) in self.gate.sets().iter().enumerate() {
+            let Ok(matches) = whole::matches(set.set().input(), text, is_json) else {
+                self.sets[number].failed = true;
+                match fails_closed(set) {
+                    true => return Err(refuse(set, None, Cause::Automaton)),
+                    false => continue,
                 }
-                Err(GaveUp) => continue,
             };
+            self.sets[number].texts += 1;
             for (rule, span) in matches {
-                let finding = finding(set, rule, index, span.clone());
-                match finding.action {
+                match self.record(number, rule, finding(set, rule, index, span.clone())) {
                     Action::Reject | Action::Resample => {
                         let cause = Cause::Input { index };
                         refusal.get_or_insert_with(|| refuse(set, Some(rule), cause));
@@ -97,9 +143,6 @@ impl Gate {
                     }
                     Action::Flag | Action::Observe => {}
                 }
-                if findings.len() < FINDINGS_MAX {
-                    findings.push(finding);
-                }
             }
         }
         if let Some(refusal) = refusal {
@@ -110,6 +153,34 @@ impl Gate {
             redactor.render(0, text, &mut redacted);
             redacted
         }))
+    }
+
+    /// Records what a rule of set `number` found, and says what is to be done about it.
+    fn record(&mut self, number: usize, rule: usize, finding: Finding) -> Action {
+        let action = finding.action;
+        let tally = &mut self.sets[number].tallies[rule];
+        tally.count();
+        tally.note(action);
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+        action
+    }
+
+    /// One for each rule on the prompt; `is_read` says whether it has no further text.
+    fn rule_reports(&self, is_read: bool) -> Box<[RuleReport]> {
+        let mut reports = Vec::new();
+        for (number, (check, set)) in self.sets.iter().zip(self.gate.sets()).enumerate() {
+            let otherwise = match check.failed {
+                true => RuleStatus::Error,
+                false if is_read && check.texts == self.texts && self.texts > 0 => RuleStatus::Pass,
+                false => RuleStatus::NotRun,
+            };
+            let rules = set.set().rules().zip(&check.tallies);
+            let rules = rules.filter(|(rule, _)| rule.on == Side::Input);
+            reports.extend(rules.map(|(rule, tally)| tally.report(number, rule, otherwise)));
+        }
+        reports.into()
     }
 }
 

@@ -50,7 +50,7 @@ pub use kind::{
     PersonalData, ToldByText,
 };
 pub use quota::Quota;
-pub use report::{Finding, GateReport};
+pub use report::{Finding, GateReport, RuleReport, RuleStatus};
 pub use ruleset::{
     Action, CheckpointConfig, Diagnostic, Mode, Normalise, OnGateError, ResampleConfig, Rule,
     RuleSet, RuleSetErrors, Scope, Side, Then,

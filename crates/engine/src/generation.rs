@@ -268,7 +268,7 @@ impl Generation {
         self.timings.total = now.saturating_sub(self.submitted);
         let usage = self.usage();
         self.outbox
-            .finish(end, usage, self.gate.report().clone(), self.timings);
+            .finish(end, usage, self.gate.into_report(), self.timings);
         self.outbox
     }
 }

@@ -10,7 +10,8 @@ mod cancelling;
 mod world;
 
 use portcullis_engine::{End, EngineStatus};
-use world::{Call, Reader, Rng, World, leaks};
+use portcullis_gate::RuleStatus;
+use world::{Call, Reader, Received, Rng, World, leaks};
 
 /// Scenarios of the normal test run.
 const SCENARIOS: u64 = 10_000;
@@ -99,6 +100,7 @@ fn check_call(call: &Call, world: &World, seed: u64) {
             Some(choice.tokens),
             "seed {seed}: what is counted is what was released"
         );
+        check_statuses(choice, seed);
         if world.is_faulty() && matches!(end, End::Failed(_)) {
             continue;
         }
@@ -112,6 +114,20 @@ fn check_call(call: &Call, world: &World, seed: u64) {
     if !world.is_faulty() && !matches!(call.reader, Reader::Leaves { .. }) {
         check_same_as_alone(call, seed);
     }
+}
+
+/// However a choice ended, its rules do not all pass if its text has what they look for.
+fn check_statuses(choice: &Received, seed: u64) {
+    let report = choice.report.as_ref().expect("every end has a report");
+    let rules = &report.rules;
+    let matches: u64 = rules.iter().map(|rule| rule.matches).sum();
+    assert_eq!(matches, report.findings_total, "seed {seed}");
+    let all_pass = rules.iter().all(|rule| rule.status == RuleStatus::Pass);
+    assert!(
+        rules.is_empty() || !all_pass || !leaks(&choice.text),
+        "seed {seed}: {:?} passes {rules:?}",
+        choice.text
+    );
 }
 
 /// Neighbours, preemption, block sharing and slow reading change nothing in an answer; of one that

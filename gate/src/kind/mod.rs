@@ -212,6 +212,11 @@ impl Kind {
         matches!(self, Self::Require(_) | Self::Language(_))
     }
 
+    /// Whether only a completion that came to its end can satisfy it.
+    pub(crate) fn is_about_whole(&self) -> bool {
+        self.is_judged_at_end() || self.is_mask()
+    }
+
     /// Whether it says before a token is drawn which ones may be.
     pub fn is_mask(&self) -> bool {
         matches!(self, Self::JsonSchema(_) | Self::Grammar(_))

@@ -40,8 +40,12 @@ impl GateState {
             .into_iter()
             .partition::<Vec<Hit>, _>(waits);
         self.deferred = deferred;
+        let mut acted = 0;
         for place in hits.chunk_by(|a, b| a.found.known_at == b.found.known_at) {
-            self.act_at(place)?;
+            acted += place.len();
+            self.act_at(place).inspect_err(|_| {
+                self.deferred.extend_from_slice(&hits[acted..]);
+            })?;
         }
         Ok(())
     }
@@ -134,7 +138,7 @@ impl GateState {
 
     /// Records a match, once for each stretch of overlapping matches of a rule.
     fn record(&mut self, hit: Hit, effect: &Effect) {
-        if !self.sets[hit.set].note(hit.found) {
+        if !self.sets[hit.set].note(hit.found, effect.action()) {
             return;
         }
         let definition = self.gate.sets()[hit.set].set().definition();
@@ -157,6 +161,7 @@ impl GateState {
     /// Set `index` could not come to a verdict: closed, unless it says otherwise or only watches.
     pub(super) fn fail(&mut self, index: usize, cause: Cause) -> Result<(), Stop> {
         let set = &self.gate.sets()[index];
+        self.sets[index].note_failure();
         if set.mode() == Mode::Enforce && set.set().on_gate_error() == OnGateError::Reject {
             return Err(Stop::Refuse(self.refusal(index, None, cause)));
         }

@@ -9,6 +9,7 @@ mod act;
 pub(crate) mod history;
 mod release;
 mod set;
+mod statuses;
 
 use std::ops::Range;
 
@@ -49,6 +50,8 @@ pub struct GateState {
     /// Flagged matches whose text is not released.
     flagged: Vec<Finding>,
     report: GateReport,
+    /// Whether the last token was judged as the end.
+    ended: bool,
     /// Set once the completion is refused: nothing follows.
     closed: Option<Refusal>,
     /// In a test of a rule set: the only rule that acts, and nothing is held too long.
@@ -101,6 +104,7 @@ impl GateState {
             refused: RefusedTree::default(),
             flagged: Vec::new(),
             report: GateReport::default(),
+            ended: false,
             closed: None,
             probe: None,
             gate,
@@ -264,7 +268,8 @@ impl GateState {
                     .extend(found.map(|found| Hit { set: number, found }));
             }
         }
-        if end.is_some() {
+        self.ended = end.is_some();
+        if self.ended {
             self.find_unfinished();
         }
         if let Some(rule) = self.probe {

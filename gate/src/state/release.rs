@@ -32,6 +32,9 @@ impl GateState {
         self.history.trim(all - count);
         self.released_text |= !released.is_empty();
         let flagged = self.take_flagged(end);
+        if end.is_some() {
+            self.report.rules = self.rules_at_end(count == all);
+        }
         Admitted::new(released, samples, flagged, count)
     }
 
@@ -59,8 +62,12 @@ impl GateState {
 
     /// Throws the tail away, to draw again or to end.
     pub(super) fn stop(&mut self, stop: Stop) -> Verdict {
-        if let Stop::Again(hit) = &stop {
-            self.remember(hit.found.known_at);
+        match &stop {
+            Stop::Again(hit) => {
+                self.ended = false;
+                self.remember(hit.found.known_at);
+            }
+            Stop::Refuse(_) => self.report.rules = self.rules_cut_off(),
         }
         let discarded = self.tail.clear();
         self.report.discarded_tokens += discarded as u64;

@@ -2,8 +2,9 @@
 
 use super::history::TokenEvent;
 use crate::{
-    BoundSet, End, Scope,
+    Action, BoundSet, End, Scope,
     judge::Memory,
+    report::Tally,
     scan::{Base, GaveUp, Match, Matcher, Scan},
 };
 
@@ -36,6 +37,10 @@ pub(super) struct SetState {
     memories: Vec<Memory>,
     /// Where its masses begin among those of all sets.
     first_mass: usize,
+    /// Had a checkpoint.
+    was_evaluated: bool,
+    /// Could not come to a verdict.
+    failed: bool,
     /// It failed, and lets everything pass because it says `on_gate_error: flag`.
     blind: bool,
 }
@@ -46,6 +51,7 @@ struct RuleState {
     noted_to: usize,
     /// Matches that begin before got what the rule does when no attempt is left.
     settled_to: usize,
+    tally: Tally,
 }
 
 impl SetState {
@@ -66,6 +72,8 @@ impl SetState {
             rules: vec![RuleState::default(); set.set().rules().count()],
             memories: vec![Memory::default(); matcher.judges.len()],
             first_mass,
+            was_evaluated: false,
+            failed: false,
             blind: false,
         }
     }
@@ -133,6 +141,7 @@ impl SetState {
             || (set.set().resample().scope == Scope::Segment && tokens >= config.max_hold_tokens);
         if due {
             self.unchecked_tokens = 0;
+            self.was_evaluated = true;
         }
         due
     }
@@ -156,12 +165,21 @@ impl SetState {
         *settled_to = found.end.max(*settled_to);
     }
 
-    /// Whether the match is the first of a stretch of overlapping ones of its rule.
-    pub(super) fn note(&mut self, found: Match) -> bool {
-        let noted_to = &mut self.rules[found.rule].noted_to;
-        let new = found.start >= *noted_to;
-        *noted_to = found.end.max(*noted_to);
+    /// Notes a match and what is done about it. Whether it is the first of a stretch of
+    /// overlapping ones of its rule.
+    pub(super) fn note(&mut self, found: Match, action: Action) -> bool {
+        let rule = &mut self.rules[found.rule];
+        let new = found.start >= rule.noted_to;
+        rule.noted_to = found.end.max(rule.noted_to);
+        rule.tally.note(action);
+        if new {
+            rule.tally.count();
+        }
         new
+    }
+
+    pub(super) fn tally(&self, rule: usize) -> Tally {
+        self.rules[rule].tally
     }
 
     /// The first byte from which a rule that holds could still match, or at a cut could have.
@@ -193,6 +211,34 @@ impl SetState {
 
     pub(super) fn attempts_here(&self) -> u32 {
         self.attempts_here
+    }
+
+    /// It could not come to a verdict.
+    pub(super) fn note_failure(&mut self) {
+        self.failed = true;
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed || self.blind
+    }
+
+    /// Nothing follows byte `end`, and no checkpoint.
+    pub(super) fn cut_off(&mut self, set: &BoundSet, end: usize) {
+        if !self.has_failed() {
+            // Where the end of the text makes a match, text may be out that has it.
+            let matcher = set.set().output();
+            self.head.finish(matcher, end, &mut self.found);
+        }
+    }
+
+    /// Whether a match of the rule waits for a checkpoint.
+    pub(super) fn has_found(&self, rule: usize) -> bool {
+        self.found.iter().any(|found| found.rule == rule)
+    }
+
+    /// Whether there was a checkpoint, and all tokens but the last `unreleased_tokens` had theirs.
+    pub(super) fn was_checked(&self, unreleased_tokens: usize) -> bool {
+        self.was_evaluated && self.unchecked_tokens <= unreleased_tokens
     }
 
     /// Lets everything before `end` pass; `for_good`: and all that follows.

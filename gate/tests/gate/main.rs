@@ -18,6 +18,7 @@ mod packs;
 mod peers;
 mod pii;
 mod proof;
+mod statuses;
 mod stop;
 mod stream;
 mod whole;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use portcullis_gate::{Gate, Quota, RuleSet, Side, ToldByText};
+use portcullis_gate::{Gate, Quota, RuleReport, RuleSet, RuleStatus, Side, ToldByText};
 use proptest::prelude::*;
 
 use crate::{
@@ -54,7 +54,19 @@ fn streamed(gate: &Gate, tokens: &[&str]) -> Vec<Vec<Range<usize>>> {
         found.map(|finding| finding.start..finding.end).collect()
     };
     let rules = gate.sets()[0].set().rules();
-    rules.map(|rule| of_rule(&rule.id)).collect()
+    let found: Vec<Vec<Range<usize>>> = rules.map(|rule| of_rule(&rule.id)).collect();
+    check_statuses(&report.rules, &found);
+    found
+}
+
+/// A completion that ended has a status for each rule, by what the rule found.
+fn check_statuses(rules: &[RuleReport], found: &[Vec<Range<usize>>]) {
+    let said = rules.iter().map(|rule| (rule.status, rule.matches));
+    let expected = found.iter().map(|found| match found.len() {
+        0 => (RuleStatus::Pass, 0),
+        count => (RuleStatus::Fail, count as u64),
+    });
+    assert!(said.eq(expected), "{rules:?}");
 }
 
 fn covers(outer: &Range<usize>, inner: &Range<usize>) -> bool {

@@ -1,6 +1,7 @@
 //! Cancelling with a report: in every phase of a call, by an engine that is stepped by hand.
 
 use portcullis_engine::{End, EngineStatus};
+use portcullis_gate::RuleStatus;
 use portcullis_types::Usage;
 
 use crate::world::{Call, World};
@@ -26,6 +27,13 @@ fn check_cancelled(world: &mut World, call: &mut Call) -> Vec<Usage> {
     assert!(ends.flatten().all(|end| matches!(end, End::Cancelled)));
     let usages = call.choices.iter().filter_map(|choice| choice.usage);
     usages.collect()
+}
+
+/// Of the rules of all choices.
+fn statuses(call: &Call) -> Vec<RuleStatus> {
+    let reports = call.choices.iter().filter_map(|one| one.report.as_ref());
+    let rules = reports.flat_map(|report| &report.rules);
+    rules.map(|rule| rule.status).collect()
 }
 
 #[track_caller]
@@ -75,6 +83,7 @@ fn what_was_held_is_counted_as_discarded() {
     assert_eq!(call.choices[0].text, "");
     let report = call.choices[0].report.as_ref().unwrap();
     assert_eq!(report.evaluations, 4);
+    assert_eq!(statuses(&call), [RuleStatus::Pass; 2]);
     let status = check_idle(&world, 1);
     assert_eq!(status.gate_evaluations_total, 4);
 }
@@ -98,6 +107,7 @@ fn a_call_that_the_engine_has_not_taken_ends_in_the_step_that_takes_it() {
     let (mut world, mut call) = (World::roomy(MODEL_LEN), Call::long("reject", 3));
     call.turn(0, &world);
     assert_eq!(check_cancelled(&mut world, &mut call).len(), 3);
+    assert_eq!(statuses(&call), [RuleStatus::NotRun; 6]);
     let status = check_idle(&world, 3);
     assert_eq!(status.computed_tokens_total, 0);
 }

@@ -157,11 +157,14 @@ fn rule_set(name: &str) -> RuleSet {
         "completion" => ("enforce", "completion", "resample"),
         action => ("enforce", "segment", action),
     };
+    // Text leaves long before an observer has its checkpoint.
+    let every_tokens = if mode == "observe" { 7 } else { 1 };
     let source = format!(
         r#"
 ruleset: {name}
 version: 1
 mode: {mode}
+checkpoint: {{every_tokens: {every_tokens}}}
 resample: {{max_attempts: 4, scope: {scope}, then: reject}}
 rules:
 - {{id: bad, why: simulation, phrases: [bad], normalise: none, action: {action}}}
