@@ -38,8 +38,8 @@ pub trait Records: LogStore {
     /// Keeps a public key for good. The same again changes nothing.
     async fn publish_key(&self, key: PublishedKey) -> Result<(), StoreError>;
 
-    /// Keeps the text of a call that has begun, apart from the log. `false` if nothing is kept,
-    /// because there is no such record, or it was erased in the meantime.
+    /// Keeps the text of a call, apart from the log. `false` if nothing is kept, because the record
+    /// was erased in the meantime.
     async fn keep_text(&self, text: KeptText) -> Result<bool, StoreError>;
 
     /// The text of a call, if it was kept and is not erased.

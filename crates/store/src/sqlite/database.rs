@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, query_as, query_scalar};
+use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, query, query_as, query_scalar};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{from_migration, unusable};
@@ -74,6 +74,18 @@ impl Database {
             // SQLite itself refuses to write by way of these.
             writer: readers.clone(),
             readers,
+        })
+    }
+
+    /// One in memory that stands for a file that is not there, to be read like it.
+    pub(super) async fn empty(data_dir: &Path, schema: &Schema) -> Result<Self, StoreError> {
+        let path = data_dir.join(schema.file);
+        let made = make_empty(schema).await;
+        let only = made.map_err(|reason| unusable(&path, "doing without the database", reason))?;
+        Ok(Self {
+            path,
+            writer: only.clone(),
+            readers: only,
         })
     }
 
@@ -171,6 +183,18 @@ async fn open_to_read(path: &Path, schema: &Schema) -> Result<SqlitePool, Unusab
     let done = steps_done(&mut *readers.acquire().await?).await?;
     schema.check(&done)?;
     Ok(readers)
+}
+
+async fn make_empty(schema: &Schema) -> Result<SqlitePool, Unusable> {
+    let only = SqlitePoolOptions::new()
+        .max_connections(1)
+        // The database ends with its connection.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(SqliteConnectOptions::new().in_memory(true));
+    migrate(&only, schema).await?;
+    query("PRAGMA query_only = ON").execute(&only).await?;
+    Ok(only)
 }
 
 /// The steps that have made the schema, and their checksums.

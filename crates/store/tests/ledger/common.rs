@@ -162,3 +162,20 @@ pub(crate) fn end(outcome: Outcome, tokens: u64) -> CallEnd {
 pub(crate) fn at(ms: i64) -> Timestamp {
     Timestamp::from_unix_ms(MIDNIGHT_MS + ms)
 }
+
+/// The pages of a list, as far as it goes.
+pub(crate) async fn pages(
+    ledger: &SqliteLedger,
+    filter: &RecordFilter,
+    limit: u32,
+) -> Vec<Vec<RecordId>> {
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.list_records(filter, after, limit).await.unwrap();
+        pages.push(page.records.into_iter().map(|record| record.id).collect());
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return pages,
+        }
+    }
+}

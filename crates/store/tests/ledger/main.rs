@@ -5,4 +5,8 @@
 )]
 
 mod common;
+mod erasing;
+mod listing;
 mod log;
+mod opening;
+mod usage;

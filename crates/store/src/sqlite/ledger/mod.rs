@@ -23,7 +23,7 @@ use super::database::{Database, Schema};
 use super::work::Work;
 use crate::{
     Cursor, Erased, KeptText, KeyId, PublishedKey, RecordFilter, RecordPage, RecordSummary,
-    Records, StoreError, TextClass, UsageFilter, UsageRow,
+    Records, StoreError, TextClass, Unusable, UsageFilter, UsageRow,
 };
 use lock::Lock;
 
@@ -85,9 +85,17 @@ impl SqliteLedger {
     /// [`StoreError::Unusable`], with the path and what to do;
     /// [`Absent`](crate::Unusable::Absent) if there is none.
     pub async fn open_existing(data_dir: &Path) -> Result<Self, StoreError> {
+        let log = Database::open_existing(data_dir, &LOG).await?;
+        let texts = match Database::open_existing(data_dir, &TEXTS).await {
+            Err(StoreError::Unusable {
+                reason: Unusable::Absent,
+                ..
+            }) => Database::empty(data_dir, &TEXTS).await?,
+            opened => opened?,
+        };
         Ok(Self {
-            log: Database::open_existing(data_dir, &LOG).await?,
-            texts: Database::open_existing(data_dir, &TEXTS).await?,
+            log,
+            texts,
             _lock: None,
         })
     }
@@ -218,9 +226,9 @@ impl Records for SqliteLedger {
     async fn keep_text(&self, text: KeptText) -> Result<bool, StoreError> {
         // The lock on the texts comes first, as in an erasure: so neither misses the other.
         let mut work = Work::begin(&self.texts, "keeping a text").await?;
-        let done = match self.is_salted(&text.id).await? {
-            true => texts::keep(work.connection(), &text).await.map(|()| true),
-            false => Ok(false),
+        let done = match self.is_erased(&text.id).await? {
+            true => Ok(false),
+            false => texts::keep(work.connection(), &text).await.map(|()| true),
         };
         work.finish(done).await
     }

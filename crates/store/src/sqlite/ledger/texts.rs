@@ -68,10 +68,11 @@ pub(super) async fn set_hold(
 }
 
 impl SqliteLedger {
-    /// Whether the salt of a record is there: not before it began, nor once it was erased.
-    pub(super) async fn is_salted(&self, id: &RecordId) -> Result<bool, StoreError> {
+    /// Whether a record has been erased: it is there, and its salt is not.
+    pub(super) async fn is_erased(&self, id: &RecordId) -> Result<bool, StoreError> {
         query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM calls JOIN salts USING (opened_index) WHERE record_id = ?)",
+            "SELECT EXISTS (SELECT 1 FROM calls LEFT JOIN salts USING (opened_index)
+                            WHERE record_id = ? AND salt IS NULL)",
         )
         .bind(id.as_str())
         .fetch_one(&self.log.readers)
