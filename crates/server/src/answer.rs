@@ -14,7 +14,7 @@ use crate::record::CallRecord;
 use crate::shape::{ChoiceText, Shape};
 use crate::state::App;
 use crate::stream::{Event, Events, Submission};
-use crate::tally::Tally;
+use crate::tally::{InputReport, Tally};
 use crate::validate::{Call, RefusedCall};
 use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetRef};
 
@@ -26,11 +26,7 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
     let shape = Shape::new(app, &call);
     let (stream, include_usage) = (call.stream, call.include_usage);
     let verdict = Verdict::new(&call.gate);
-    let tally = Tally::new(
-        call.choices_per_prompt,
-        !call.facts.resamples_segments,
-        call.findings,
-    );
+    let tally = Tally::new(&call.gate, call.choices_per_prompt, call.input);
     let mut events = Events::submit(
         app,
         Submission {
@@ -58,9 +54,17 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
 
 /// Records the refusal of a prompt, and tells it.
 pub(crate) async fn refuse(app: &App, call: RefusedCall) -> ApiError {
-    let RefusedCall { facts, refused } = call;
+    let RefusedCall {
+        gate,
+        facts,
+        refused,
+    } = call;
     let error = ApiError::from(&refused.refusal);
-    let mut tally = Tally::new(1, false, refused.findings);
+    let input = InputReport {
+        findings: refused.findings,
+        rules: refused.rules,
+    };
+    let mut tally = Tally::new(&gate, 1, input);
     tally.note_refusal(&refused.refusal);
     let record = match CallRecord::open(app, &facts) {
         Ok(Some(record)) => record,

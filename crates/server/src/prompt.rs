@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use portcullis_gate::{Finding, Gate, InputText, RefusedInput};
+use portcullis_gate::{Gate, InputText, RefusedInput};
 use portcullis_text::{Message, RenderOptions, Role, ToolCall};
 use portcullis_types::TokenId;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::params::required;
 use crate::state::App;
+use crate::tally::InputReport;
 use crate::wire::chat::{ChatMessage, Content, Part};
 use crate::wire::completion::Prompt;
 
@@ -65,9 +66,9 @@ fn joined(parts: Vec<Part>) -> Option<String> {
 pub(crate) fn admit_messages(
     gate: &Gate,
     mut messages: Vec<Message>,
-) -> Result<(Vec<Message>, Vec<Finding>), Box<RefusedInput>> {
+) -> Result<(Vec<Message>, InputReport), Box<RefusedInput>> {
     if !gate.reads_input() {
-        return Ok((messages, Vec::new()));
+        return Ok((messages, InputReport::default()));
     }
     let mut texts = Vec::new();
     each_text(&mut messages, |text| {
@@ -80,7 +81,11 @@ pub(crate) fn admit_messages(
     each_text(&mut messages, |_| {
         next.next().expect("the gate gives as many texts as it got")
     });
-    Ok((messages, admitted.findings))
+    let input = InputReport {
+        findings: admitted.findings,
+        rules: admitted.rules,
+    };
+    Ok((messages, input))
 }
 
 /// Replaces every text that a template may show the model: names and the calls of tools as well as
@@ -118,9 +123,9 @@ pub(crate) fn admit_prompt(
     app: &App,
     gate: &Gate,
     prompt: Prompt,
-) -> Result<(Prompt, Vec<Finding>), Box<RefusedInput>> {
+) -> Result<(Prompt, InputReport), Box<RefusedInput>> {
     if !gate.reads_input() {
-        return Ok((prompt, Vec::new()));
+        return Ok((prompt, InputReport::default()));
     }
     let read = |tokens: &Vec<TokenId>| app.tokenizer.decode(tokens, false);
     let texts: Vec<String> = match &prompt {
@@ -135,7 +140,11 @@ pub(crate) fn admit_prompt(
         true => prompt,
         false => Prompt::Texts(admitted.texts),
     };
-    Ok((prompt, admitted.findings))
+    let input = InputReport {
+        findings: admitted.findings,
+        rules: admitted.rules,
+    };
+    Ok((prompt, input))
 }
 
 /// Why a prompt is not given to the model.

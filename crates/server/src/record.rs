@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use portcullis_gate::{Action, Gate, Mode, Scope};
+use portcullis_gate::Gate;
 use portcullis_ledger::{
     Call, CallEnd, ChoiceEnd, Closing, Commitment, NewCall, OpenRecord, Outcome, RecordId,
     Recorder, RuleSetUsed, Salt, SamplingUsed, Started, Timestamp, TokenCounts, Unrecorded,
@@ -75,8 +75,6 @@ pub(crate) struct Facts {
     pub(crate) tenant: Tenant,
     pub(crate) key: Option<KeyId>,
     pub(crate) rulesets: Vec<RuleSetUsed>,
-    /// Whether some rule set that resamples does so by segments.
-    pub(crate) resamples_segments: bool,
     /// What the client sent.
     pub(crate) body: Bytes,
     /// What the model reads; none if a rule refused it.
@@ -184,10 +182,11 @@ impl CallRecord {
         if left && !self.stream {
             self.nothing_left();
         }
+        let end = tally.call_end(outcome, self.choices.len());
         let choices = self.choices.into_iter().map(Released::end);
         let end = CallEnd {
             choices: choices.collect(),
-            ..tally.call_end(outcome)
+            ..end
         };
         keep(&self.app, self.kept);
         self.open.close(end)
@@ -322,16 +321,6 @@ pub(crate) fn rulesets_used(gate: &Gate, signers: &RuleSigners) -> Vec<RuleSetUs
         signers: signers.of(bound.set().digest()).to_vec(),
     });
     used.collect()
-}
-
-/// Whether some rule set that resamples does so by segments.
-pub(crate) fn resamples_segments(gate: &Gate) -> bool {
-    gate.sets().iter().any(|bound| {
-        let set = bound.set();
-        bound.mode() == Mode::Enforce
-            && set.resample().scope == Scope::Segment
-            && set.rules().any(|rule| rule.action == Action::Resample)
-    })
 }
 
 /// How tokens are drawn, in the words of a record.

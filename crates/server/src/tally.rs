@@ -1,18 +1,27 @@
 //! What the choices of a call came to together: for its answer, and for its record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_gate::{Finding, GateReport, Refusal};
-use portcullis_ledger::{self as ledger, CallEnd, Claim, Found, Matched, Outcome, Resampling};
+use portcullis_gate::{
+    Action, Finding, Gate, GateReport, Mode, Refusal, RuleReport, RuleStatus, Scope,
+};
+use portcullis_ledger::{
+    self as ledger, CallEnd, Checks, Claim, Found, Matched, Outcome, Resampling, Side,
+};
 use portcullis_types::Usage;
 
 /// Findings that are listed, at most; all are counted.
 const FINDINGS_MAX: usize = 128;
 
 /// Counts the choices of a call together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     choices_per_prompt: usize,
+    /// Choices that have told what they came to.
+    ended: usize,
+    /// What became of each rule, over prompt and choices.
+    rules: Vec<RuleTally>,
     /// For each prompt; its choices share the tokens of the prompt.
     prompts: Vec<Usage>,
     attempts: u64,
@@ -28,19 +37,35 @@ pub(crate) struct Tally {
     failed: bool,
 }
 
+/// What became of a rule so far.
+struct RuleTally {
+    set: usize,
+    ruleset: String,
+    version: u32,
+    rule: Arc<str>,
+    on: Side,
+    /// `None` until it is told.
+    status: Option<RuleStatus>,
+}
+
+/// What the rules on a prompt came to.
+#[derive(Default)]
+pub(crate) struct InputReport {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) rules: Box<[RuleReport]>,
+}
+
 impl Tally {
-    pub(crate) fn new(
-        choices_per_prompt: usize,
-        claims_completions: bool,
-        input: Vec<Finding>,
-    ) -> Self {
+    pub(crate) fn new(gate: &Gate, choices_per_prompt: usize, input: InputReport) -> Self {
         let mut tally = Self {
             choices_per_prompt,
-            claims_completions,
-            findings_total: input.len() as u64,
+            rules: rules_of(gate),
+            claims_completions: !resamples_segments(gate),
+            findings_total: input.findings.len() as u64,
             ..Self::default()
         };
-        tally.note_findings(None, input);
+        tally.note_findings(None, input.findings);
+        tally.note_rules(Side::Input, &input.rules);
         tally
     }
 
@@ -52,7 +77,9 @@ impl Tally {
         report: GateReport,
         gate: Duration,
     ) {
+        self.ended += 1;
         self.note_usage(choice / self.choices_per_prompt.max(1), usage);
+        self.note_rules(Side::Output, &report.rules);
         self.attempts += u64::from(report.attempts);
         self.evaluations += report.evaluations;
         self.sampling_modified |= report.sampling_modified;
@@ -69,6 +96,21 @@ impl Tally {
     /// A choice could not be computed.
     pub(crate) fn note_failure(&mut self) {
         self.failed = true;
+    }
+
+    /// Of several choices, the worst counts.
+    fn note_rules(&mut self, on: Side, reports: &[RuleReport]) {
+        for report in reports {
+            let of = |rule: &&mut RuleTally| {
+                rule.on == on && rule.set == report.set && rule.rule == report.rule
+            };
+            if let Some(rule) = self.rules.iter_mut().find(of) {
+                let worse = |status: &RuleStatus| severity(*status) < severity(report.status);
+                if rule.status.as_ref().is_none_or(worse) {
+                    rule.status = Some(report.status);
+                }
+            }
+        }
     }
 
     fn note_findings(&mut self, choice: Option<usize>, findings: Vec<Finding>) {
@@ -127,11 +169,13 @@ impl Tally {
         }
     }
 
-    /// In the words of the record; what was released is for others to say.
-    pub(crate) fn call_end(&self, outcome: Outcome) -> CallEnd {
+    /// In the words of the record, of a call with so many choices; what was released is for others
+    /// to say.
+    pub(crate) fn call_end(&self, outcome: Outcome, choices: usize) -> CallEnd {
         let usage = self.usage();
         CallEnd {
             outcome,
+            checks: self.checks(self.ended == choices),
             refused_by: self.refused.as_ref().map(refused_by),
             findings: self.findings.iter().map(found).collect(),
             findings_total: self.findings_total,
@@ -148,6 +192,29 @@ impl Tally {
         }
     }
 
+    /// What became of the rules, by set and side. A rule of which some choice has not told is not
+    /// said to have passed.
+    fn checks(&self, all_told: bool) -> Vec<Checks> {
+        let mut all: Vec<Checks> = Vec::new();
+        for rule in &self.rules {
+            let found = all.iter().position(|checks| rule.is_of(checks));
+            let index = found.unwrap_or_else(|| {
+                all.push(no_checks(rule));
+                all.len() - 1
+            });
+            let checks = &mut all[index];
+            let is_told = all_told || rule.on == Side::Input;
+            let list = match rule.status {
+                Some(RuleStatus::Pass) if is_told => &mut checks.pass,
+                Some(RuleStatus::Fail) => &mut checks.fail,
+                Some(RuleStatus::Error) => &mut checks.error,
+                Some(RuleStatus::Pass | RuleStatus::NotRun) | None => &mut checks.not_run,
+            };
+            list.push(rule.rule.to_string());
+        }
+        all
+    }
+
     fn resampling(&self) -> Resampling {
         Resampling {
             attempts: self.attempts,
@@ -158,6 +225,63 @@ impl Tally {
             },
         }
     }
+}
+
+impl RuleTally {
+    fn is_of(&self, checks: &Checks) -> bool {
+        checks.ruleset == self.ruleset && (checks.version, checks.on) == (self.version, self.on)
+    }
+}
+
+fn no_checks(rule: &RuleTally) -> Checks {
+    Checks {
+        ruleset: rule.ruleset.clone(),
+        version: rule.version,
+        on: rule.on,
+        pass: Vec::new(),
+        fail: Vec::new(),
+        error: Vec::new(),
+        not_run: Vec::new(),
+        pass_unlisted: 0,
+    }
+}
+
+fn rules_of(gate: &Gate) -> Vec<RuleTally> {
+    let sets = gate.sets().iter().enumerate();
+    let rules = sets.flat_map(|(set, bound)| {
+        bound.set().rules().map(move |rule| RuleTally {
+            set,
+            ruleset: bound.set().name().to_owned(),
+            version: bound.set().version(),
+            rule: Arc::clone(&rule.id),
+            on: match rule.on {
+                portcullis_gate::Side::Input => Side::Input,
+                portcullis_gate::Side::Output => Side::Output,
+            },
+            status: None,
+        })
+    });
+    rules.collect()
+}
+
+/// The worse a status, the higher.
+fn severity(status: RuleStatus) -> u8 {
+    match status {
+        RuleStatus::Pass => 0,
+        RuleStatus::NotRun => 1,
+        RuleStatus::Fail => 2,
+        RuleStatus::Error => 3,
+    }
+}
+
+/// Whether some rule set that resamples does so by segments.
+fn resamples_segments(gate: &Gate) -> bool {
+    gate.sets().iter().any(|bound| {
+        let set = bound.set();
+        bound.mode() == Mode::Enforce
+            && set.resample().scope == Scope::Segment
+            && set.rules().any(|rule| rule.action == Action::Resample)
+    })
 }
 
 fn refused_by(refusal: &Refusal) -> ledger::RefusedBy {
@@ -185,13 +309,12 @@ fn found((choice, finding): &(Option<usize>, Finding)) -> Found {
     }
 }
 
-fn action(action: portcullis_gate::Action) -> ledger::Action {
-    use portcullis_gate::Action as Gate;
+fn action(action: Action) -> ledger::Action {
     match action {
-        Gate::Observe => ledger::Action::Observe,
-        Gate::Flag => ledger::Action::Flag,
-        Gate::Redact => ledger::Action::Redact,
-        Gate::Resample => ledger::Action::Resample,
-        Gate::Reject => ledger::Action::Reject,
+        Action::Observe => ledger::Action::Observe,
+        Action::Flag => ledger::Action::Flag,
+        Action::Redact => ledger::Action::Redact,
+        Action::Resample => ledger::Action::Resample,
+        Action::Reject => ledger::Action::Reject,
     }
 }

@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::{Finding, Gate, Quota, RefusedInput};
+use portcullis_gate::{Gate, Quota, RefusedInput};
 use portcullis_store::{KeyId, NamedRuleSet};
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 
@@ -17,10 +17,11 @@ use crate::params::{
 use crate::prompt::{
     NotEncoded, admit_messages, admit_prompt, encode_chat, encode_prompts, messages, on_worker,
 };
-use crate::record::{Facts, resamples_segments, retention, rulesets_used, sampling_used};
+use crate::record::{Facts, retention, rulesets_used, sampling_used};
 use crate::rules::{self, RuleSigners};
 use crate::shape::Endpoint;
 use crate::state::App;
+use crate::tally::InputReport;
 use crate::wire;
 use crate::wire::call::CallFields;
 use crate::wire::chat::ChatFields;
@@ -41,8 +42,8 @@ pub(crate) struct Call {
     pub(crate) logprobs: bool,
     /// Tokens that end an answer and are no part of it.
     pub(crate) end_tokens: Vec<TokenId>,
-    /// What rules found in the prompt.
-    pub(crate) findings: Vec<Finding>,
+    /// What the rules on the prompt came to.
+    pub(crate) input: InputReport,
     /// What its record says of it.
     pub(crate) facts: Facts,
 }
@@ -89,6 +90,7 @@ pub(crate) enum NotSubmitted {
 
 /// A call whose prompt was refused.
 pub(crate) struct RefusedCall {
+    pub(crate) gate: Gate,
     pub(crate) facts: Facts,
     pub(crate) refused: RefusedInput,
 }
@@ -132,9 +134,9 @@ impl InferenceRequest for ChatRequest {
         let draft = Draft::new(app, Endpoint::Chat, common, origin, top_logprobs, limit)?;
         let (worker, gate) = (app.clone(), draft.origin.gate.clone());
         let prompt = on_worker(move || {
-            let (messages, findings) = admit_messages(&gate, messages)?;
+            let (messages, input) = admit_messages(&gate, messages)?;
             let tokens = encode_chat(&worker, &messages)?;
-            Ok((vec![tokens], findings))
+            Ok((vec![tokens], input))
         });
         draft.into_call(app, prompt.await, 1)
     }
@@ -169,9 +171,9 @@ impl InferenceRequest for CompletionRequest {
         )?;
         let (worker, gate, num_prompts) = (app.clone(), draft.origin.gate.clone(), prompt.len());
         let prompts = on_worker(move || {
-            let (prompt, findings) = admit_prompt(&worker, &gate, prompt)?;
+            let (prompt, input) = admit_prompt(&worker, &gate, prompt)?;
             let tokens = encode_prompts(&worker, prompt)?;
-            Ok((tokens, findings))
+            Ok((tokens, input))
         });
         draft.into_call(app, prompts.await, num_prompts)
     }
@@ -192,8 +194,8 @@ struct Draft {
     retention: Option<String>,
 }
 
-/// The tokens of each prompt, and what rules found in them.
-type Encoded = Result<(Vec<Vec<TokenId>>, Vec<Finding>), NotEncoded>;
+/// The tokens of each prompt, and what the rules on them came to.
+type Encoded = Result<(Vec<Vec<TokenId>>, InputReport), NotEncoded>;
 
 impl Draft {
     fn new(
@@ -230,16 +232,17 @@ impl Draft {
         num_prompts: usize,
     ) -> Result<Call, NotSubmitted> {
         let seeds = self.seeds(num_prompts);
-        let (prompts, findings) = match encoded {
+        let (prompts, input) = match encoded {
             Ok(encoded) => encoded,
             Err(NotEncoded::Failed(error)) => return Err(error.into()),
             Err(NotEncoded::Refused(refused)) => {
                 let facts = self.facts(&seeds, None);
-                let refused = *refused;
-                return Err(NotSubmitted::Refused(Box::new(RefusedCall {
+                let call = RefusedCall {
+                    gate: self.origin.gate,
                     facts,
-                    refused,
-                })));
+                    refused: *refused,
+                };
+                return Err(NotSubmitted::Refused(Box::new(call)));
             }
         };
         let facts = self.facts(&seeds, Some(&prompts));
@@ -260,7 +263,7 @@ impl Draft {
             include_usage: options.include_usage.unwrap_or(false),
             logprobs: self.logprobs,
             end_tokens: self.stop.token_ids,
-            findings,
+            input,
             facts,
         })
     }
@@ -287,7 +290,6 @@ impl Draft {
             tenant: *tenant,
             key: key.clone(),
             rulesets: rulesets_used(gate, signers),
-            resamples_segments: resamples_segments(gate),
             body: body.clone(),
             prompts: prompts.map(<[_]>::to_vec),
             sampling: sampling_used(&self.sampling, seeds),

@@ -144,6 +144,7 @@ async fn what_the_gate_did_is_on_record() {
         let resampled = closed["resampling"]["attempts"].as_u64().unwrap_or(0);
         assert!(resampled >= attempts, "{action}: {closed}");
         assert_eq!(closed["findings"][0]["action"], acted);
+        assert_eq!(closed["checks"][0]["fail"], json!(["no-word"]));
         assert_eq!(closed["findings"][0]["rule"], "no-word");
     }
 }
@@ -172,6 +173,20 @@ async fn refusals_are_named_and_on_record_too() {
             assert_eq!(closed["outcome"], "refused");
             assert_eq!(closed["refused_by"]["ruleset"], ruleset);
             assert_eq!(closed["choices"][0]["released_bytes"], 0);
+            let statuses = closed["checks"].as_array().unwrap().iter();
+            let failed = statuses.filter(|it| it["fail"] == json!(["no-word"]));
+            assert_eq!(failed.count(), 1, "{closed}");
+            let passed = |on: &str| {
+                let checks = closed["checks"].as_array().unwrap().iter();
+                checks
+                    .filter(|it| it["on"] == on && it["pass"] == json!(["no-word"]))
+                    .count()
+            };
+            // What the model never wrote was judged by nobody.
+            assert_eq!(
+                (passed("input"), passed("output")),
+                (prompt_is_known.into(), 0)
+            );
             assert_eq!(opened["prompt_commitment"].is_string(), prompt_is_known);
         }
     }
