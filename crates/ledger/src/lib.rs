@@ -17,6 +17,7 @@
 mod checkpoint;
 mod commitment;
 mod entry;
+mod export;
 mod keys;
 mod proof;
 mod recorder;
@@ -35,6 +36,7 @@ pub use entry::{
     ModelDigests, Opened, Outcome, RecordId, RefusedBy, Resampling, RuleSetUsed, SamplingUsed,
     Side, Started, TokenCounts,
 };
+pub use export::{Export, ExportError, ExportWriter};
 pub use keys::{KeyKind, RecordKeys};
 pub use proof::{
     EntryProof, RecordProof, consistency, inclusion, indexes_for_consistency, indexes_for_inclusion,

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use tlog_tiles::tile::Tile;
-use tlog_tiles::tlog::stored_hash_index;
+use tlog_tiles::tlog::{HASH_SIZE, stored_hash_index};
 
 /// Leaves of a tile are so many: 2 to this.
-const HEIGHT: u8 = 8;
+pub(crate) const HEIGHT: u8 = 8;
 
 /// No tree is higher: its leaves are counted in 64 bits.
 const LEVEL_MAX: u8 = 63;
@@ -36,6 +36,16 @@ impl TilePath {
         }
         let tile = Tile::from_path(&with_height).ok().map(Self)?;
         (tile.to_string() == path).then_some(tile)
+    }
+
+    /// A tile of hashes; `width` is from 1 to 256.
+    pub(crate) fn of_hashes(level: u8, number: u64, width: u32) -> Self {
+        Self(Tile::new(HEIGHT, level, number, width, false))
+    }
+
+    /// A bundle of entries; `width` is from 1 to 256.
+    pub(crate) fn of_entries(number: u64, width: u32) -> Self {
+        Self(Tile::new(HEIGHT, 0, number, width, true))
     }
 
     /// Every tile of hashes and every bundle of a log of this size, the last of each row partial.
@@ -70,6 +80,22 @@ impl TilePath {
     pub fn entries(self) -> (u64, u64) {
         let first = self.0.level_index() << HEIGHT;
         (first, first + u64::from(self.0.width()))
+    }
+
+    /// The first entry that the byte at `offset` has to do with, in the file of this tile.
+    pub(crate) fn entry_at(self, file: &[u8], offset: usize) -> u64 {
+        let (first, end) = self.entries();
+        if !self.is_bundle() {
+            let at = (first + (offset / HASH_SIZE) as u64).min(end - 1);
+            return at << (HEIGHT * self.0.level());
+        }
+        let mut passed = 0;
+        let entries = split_bundle(file).unwrap_or_default().into_iter();
+        let before = entries.take_while(|entry| {
+            passed += 2 + entry.len();
+            passed <= offset
+        });
+        (first + before.count() as u64).min(end - 1)
     }
 
     /// Where the hashes of a tile lie in the order in which a log makes them.

@@ -315,6 +315,40 @@ pub enum Fault {
         /// `opened` or `closed`.
         wanted: &'static str,
     },
+    /// A tile or a bundle that is not made of the entries.
+    #[error(
+        "{path} does not agree with entries.jsonl, first at entry {entry}: one of the two was \
+         changed; the one that leads to the signed root is right"
+    )]
+    TileDiffers {
+        /// Which file.
+        path: String,
+        /// The first entry that differs.
+        entry: u64,
+    },
+    /// Another rule set than the records name.
+    #[error(
+        "the exported rule set {name}@{version} has digest {exported}, and records say {recorded}: \
+         these are not the rules that held"
+    )]
+    RuleSet {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+        /// Digest of the file.
+        exported: String,
+        /// Digest in the records.
+        recorded: String,
+    },
+    /// Signatures of something else.
+    #[error("the envelope of rule set {name}@{version} does not hold the exported file")]
+    RuleSetEnvelope {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
 }
 
 impl Fault {

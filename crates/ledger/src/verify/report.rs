@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Fault;
+use super::{FAULTS_LISTED_MAX, Fault};
 use crate::{KeyKind, Outcome, Timestamp};
 
 /// What is in a log, and what is wrong with it.
@@ -35,7 +35,7 @@ pub struct LogReport {
     pub keys: Vec<KeyUse>,
     /// What is no fault, and is to be known.
     pub remarks: Vec<Remark>,
-    /// What is wrong, the first [`FAULTS_LISTED_MAX`](super::FAULTS_LISTED_MAX) of it.
+    /// What is wrong, the first [`FAULTS_LISTED_MAX`] of it.
     #[serde(serialize_with = "super::with_message::serialize")]
     pub faults: Vec<Fault>,
     /// Further faults.
@@ -47,6 +47,13 @@ impl LogReport {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// Lists further faults as long as there is room, and counts the rest.
+    pub(crate) fn add_faults(&mut self, found: Vec<Fault>) {
+        let room = FAULTS_LISTED_MAX - self.faults.len();
+        self.faults_unlisted += found.len().saturating_sub(room) as u64;
+        self.faults.extend(found.into_iter().take(room));
     }
 }
 
@@ -93,6 +100,13 @@ pub enum Remark {
         /// So many.
         calls: u64,
     },
+    /// A rule set that records name is not in the folder.
+    RuleSetMissing {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
 }
 
 impl fmt::Display for Remark {
@@ -109,6 +123,11 @@ impl fmt::Display for Remark {
                 f,
                 "{calls} calls were under way when the log was written out; a later one has to \
                  have their ends"
+            ),
+            Self::RuleSetMissing { name, version } => write!(
+                f,
+                "rule set {name}@{version} is named by records and not in the folder; what it says \
+                 can be told from elsewhere by its digest"
             ),
         }
     }

@@ -96,20 +96,12 @@ mod without_keys {
         let mut entries = log.entries.clone();
         entries.swap(3, 4);
         let faults = [
-            "entry 4 says 2023-11-14T22:13:24.000Z, and the one before it 2023",
+            "time went back",
             "entry 5 closes record rec_00000000000000000000000000000002 as opened by entry 4",
             "entry 6 closes record rec_00000000000000000000000000000001 as opened by entry 3",
             ROOT,
         ];
-        let told = log.with(entries).verify().faults;
-        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 4, "{told:#?}");
-        for (told, expect) in told
-            .iter()
-            .zip(["time went back", faults[1], faults[2], ROOT])
-        {
-            assert!(told.contains(expect), "{told}");
-        }
+        check(&log.with(entries), &faults);
     }
 
     #[tokio::test]

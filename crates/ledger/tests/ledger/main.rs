@@ -4,6 +4,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod export;
+mod folder_forger;
 mod forger;
 mod log;
 mod making;

@@ -152,6 +152,20 @@ pub(crate) async fn two_servers() -> Log {
     Log::of(&store)
 }
 
+/// One server and so many calls: an entry, and two for each.
+pub(crate) async fn many_calls(calls: u64) -> Log {
+    let store = Arc::new(MemoryStore::default());
+    let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
+    for number in 0..calls {
+        closed(
+            opened(&recorder, number, Some("ada")).await,
+            Outcome::Finished,
+        )
+        .await;
+    }
+    Log::of(&store)
+}
+
 impl Log {
     pub(crate) fn of(store: &MemoryStore) -> Self {
         let kept = store.kept();

@@ -1,0 +1,213 @@
+//! Somebody changes an exported folder. Each kind of change is found, and told in words of its own.
+
+use std::fs;
+use std::path::Path;
+
+use portcullis_ledger::{Export, Fault, LogReport, Outcome, Predicate, TrustedKeys};
+use tempfile::TempDir;
+
+use crate::export::{exported, write};
+use crate::making::{Log, STRANGER, key, pinned, two_servers};
+
+fn verify(dir: &TempDir) -> LogReport {
+    Export::open(dir.path()).unwrap().verify(&pinned(), &[])
+}
+
+fn verify_unpinned(dir: &TempDir) -> LogReport {
+    let export = Export::open(dir.path()).unwrap();
+    export.verify(&TrustedKeys::default(), &[])
+}
+
+fn witnessed(dir: &TempDir, older: &Log) -> Vec<Fault> {
+    let export = Export::open(dir.path()).unwrap();
+    export
+        .verify(&pinned(), std::slice::from_ref(&older.checkpoint))
+        .faults
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+#[track_caller]
+fn check(faults: &[Fault], expect: &[&str]) {
+    let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let as_expected = told.len() == expect.len()
+        && told
+            .iter()
+            .zip(expect)
+            .all(|(told, expect)| told.contains(expect));
+    assert!(as_expected, "wanted {expect:#?}, got {told:#?}");
+}
+
+#[tokio::test]
+async fn swaps_a_rule_set() {
+    let dir = exported(&two_servers().await);
+    let path = dir.path().join("rulesets/retail-advice@3.yaml");
+    fs::write(path, "ruleset: retail-advice\nversion: 3\nrules: []\n").unwrap();
+    let faults = [
+        "the exported rule set retail-advice@3 has digest sha256:",
+        "the envelope of rule set retail-advice@3 does not hold the exported file",
+    ];
+    check(&verify(&dir).faults, &faults);
+}
+
+#[tokio::test]
+async fn swaps_the_envelope_of_a_rule_set() {
+    let dir = exported(&two_servers().await);
+    let path = dir.path().join("rulesets/retail-advice@3.dsse.json");
+    fs::write(path, "{}").unwrap();
+    check(
+        &verify(&dir).faults,
+        &["the envelope of rule set retail-advice@3"],
+    );
+}
+
+#[tokio::test]
+async fn edits_the_lines_and_not_the_tiles() {
+    let dir = exported(&two_servers().await);
+    let path = dir.path().join("entries.jsonl");
+    change(&path, |bytes| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.swap(9, 10);
+        *bytes = (lines.join("\n") + "\n").into_bytes();
+    });
+    let faults = [
+        "time went back",
+        "do not have the root that the checkpoint signs",
+        "tile/0/000.p/11 does not agree with entries.jsonl, first at entry 9",
+        "tile/entries/000.p/11 does not agree with entries.jsonl, first at entry 9",
+    ];
+    check(&verify(&dir).faults, &faults);
+}
+
+#[tokio::test]
+async fn edits_a_tile() {
+    let dir = exported(&two_servers().await);
+    change(&dir.path().join("tile/0/000.p/11"), |bytes| {
+        bytes[7 * 32 + 1] ^= 1
+    });
+    let differs = "tile/0/000.p/11 does not agree with entries.jsonl, first at entry 7";
+    check(&verify(&dir).faults, &[differs]);
+}
+
+#[tokio::test]
+async fn edits_a_bundle() {
+    let log = two_servers().await;
+    let dir = exported(&log);
+    let before: usize = log.entries[..6].iter().map(|entry| 2 + entry.len()).sum();
+    change(&dir.path().join("tile/entries/000.p/11"), |bytes| {
+        bytes[before + 40] ^= 1
+    });
+    let differs = "tile/entries/000.p/11 does not agree with entries.jsonl, first at entry 6";
+    check(&verify(&dir).faults, &[differs]);
+}
+
+#[tokio::test]
+async fn takes_a_tile_away() {
+    let dir = exported(&two_servers().await);
+    fs::remove_file(dir.path().join("tile/0/000.p/11")).unwrap();
+    check(
+        &verify(&dir).faults,
+        &["tile/0/000.p/11 cannot be read: No such file"],
+    );
+}
+
+#[tokio::test]
+async fn cuts_the_lines_off() {
+    let dir = exported(&two_servers().await);
+    let path = dir.path().join("entries.jsonl");
+    change(&path, |bytes| bytes.truncate(bytes.len() - 1));
+    let faults = [
+        "entry 10 cannot be read: its line does not end",
+        "the checkpoint is of 11 entries and there are 10: the log was cut off",
+    ];
+    check(&verify(&dir).faults, &faults);
+}
+
+#[tokio::test]
+async fn puts_an_older_checkpoint_of_the_same_log_there() {
+    let log = two_servers().await;
+    let dir = exported(&log);
+    let older = log.rewritten(|said| said.truncate(8));
+    fs::write(dir.path().join("checkpoint"), &older.checkpoint).unwrap();
+    let uncovered = "the checkpoint is of 8 entries and there are 11: nothing vouches";
+    check(&verify(&dir).faults, &[uncovered]);
+}
+
+/// All of the folder is of that time, so that nothing in it gives it away.
+#[tokio::test]
+async fn goes_back_to_an_older_state_and_a_witness_knows() {
+    let log = two_servers().await;
+    let dir = exported(&log.rewritten(|said| said.truncate(8)));
+    check(&verify(&dir).faults, &[]);
+    let shrunken = "the log had 11 entries when the older checkpoint was kept, and has 8 now";
+    check(&witnessed(&dir, &log), &[shrunken]);
+}
+
+#[tokio::test]
+async fn rewrites_the_log_with_both_keys_and_a_witness_knows() {
+    let log = two_servers().await;
+    let forged = log.rewritten(|said| {
+        let Predicate::Closed(closed) = &mut said[5] else {
+            panic!("not an end")
+        };
+        closed.end.outcome = Outcome::Finished;
+    });
+    let dir = exported(&forged);
+    check(&verify(&dir).faults, &[]);
+    check(
+        &witnessed(&dir, &log),
+        &["the log does not begin with the 11 entries"],
+    );
+    let half = log.rewritten(|said| said.truncate(4));
+    check(&witnessed(&dir, &half), &[]);
+}
+
+/// With the keys of the operator in the folder, as it was.
+#[tokio::test]
+async fn signs_everything_with_other_keys() {
+    let log = two_servers().await;
+    let (dir, honest) = (tempfile::tempdir().unwrap(), exported(&log));
+    write(&by_a_stranger(&log), dir.path(), STRANGER, STRANGER);
+    let keys = dir.path().join("keys");
+    fs::remove_dir_all(&keys).unwrap();
+    fs::rename(honest.path().join("keys"), &keys).unwrap();
+    let faults = verify_unpinned(&dir).faults;
+    assert_eq!(faults.len(), 12);
+    assert!(matches!(faults[0], Fault::Checkpoint { .. }));
+    let (untrusted, named) = (&faults[1..], key(STRANGER).public().id().to_string());
+    let is_named = |it: &Fault| matches!(it, Fault::Untrusted { named: it, .. } if *it == named);
+    assert!(untrusted.iter().all(is_named), "{untrusted:#?}");
+}
+
+/// And puts them into the folder, as if they were the operator's.
+#[tokio::test]
+async fn signs_everything_with_other_keys_and_puts_them_there() {
+    let log = two_servers().await;
+    let dir = tempfile::tempdir().unwrap();
+    write(&by_a_stranger(&log), dir.path(), STRANGER, STRANGER);
+    let unpinned = verify_unpinned(&dir);
+    assert!(unpinned.is_sound(), "{:#?}", unpinned.faults);
+    let id = key(STRANGER).public().id().to_string();
+    assert!(unpinned.remarks[0].to_string().contains(&id));
+    let faults = verify(&dir).faults;
+    assert_eq!(faults.len(), 12);
+    assert!(matches!(faults[1], Fault::Untrusted { entry: 0, .. }));
+}
+
+fn by_a_stranger(log: &Log) -> Log {
+    let mut predicates = log.predicates();
+    for predicate in &mut predicates {
+        if let Predicate::Started(started) = predicate {
+            let stranger = key(STRANGER).public();
+            started.record_key = stranger.id().to_string();
+            started.log_key =
+                portcullis_ledger::LogVerifier::new(&log.origin(), stranger).to_string();
+        }
+    }
+    Log::written(&log.origin(), predicates, &key(STRANGER), &key(STRANGER))
+}
