@@ -10,5 +10,6 @@ mod forger;
 mod log;
 mod making;
 mod memory;
+mod properties;
 mod record;
 mod recorder;
