@@ -356,6 +356,23 @@ mod with_both_keys {
         assert!(told[11].contains("not signed by the key that the log announced"));
     }
 
+    /// Entries 0 to 5 and from 7 on by the key of the operator, the crash in between by another.
+    #[tokio::test]
+    async fn closes_a_crash_with_a_key_that_is_not_announced() {
+        let log = two_servers().await;
+        let mut entries = log.entries.clone();
+        entries[6] = portcullis_ledger::seal(log.predicates().remove(6), &key(3));
+        let keys = portcullis_ledger::TrustedKeys::pinned(
+            crate::making::public(&[RECORD, 3]),
+            crate::making::public(&[LOG]),
+        );
+        let faults = log.with(entries).verify_with(&keys).faults;
+        assert!(
+            matches!(faults[0], Fault::KeyNotAnnounced { entry: 6, .. }),
+            "{faults:#?}"
+        );
+    }
+
     #[tokio::test]
     async fn rewrites_a_call_with_all_that_follows_and_a_witness_knows() {
         let log = two_servers().await;

@@ -3,37 +3,44 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_ledger::{
-    EntryProof, Fault, RecordId, RecordProof, Salt, TrustedKeys, inclusion, indexes_for_inclusion,
-    verify_record,
+    Closed, EntryProof, Fault, Predicate, RecordId, RecordProof, Salt, Timestamp, Tree,
+    TrustedKeys, inclusion, indexes_for_inclusion, verify_record,
 };
 use serde_json::json;
 
-use crate::making::{LOG, RECORD, STRANGER, pinned, public, store_of_two_servers};
-use crate::memory::Kept;
+use crate::making::{LOG, Log, RECORD, STRANGER, key, pinned, public, two_servers};
 
-fn entry(kept: &Kept, index: u64) -> EntryProof {
-    let size = kept.entries.len() as u64;
-    let indexes = indexes_for_inclusion(size, index).unwrap();
-    let hashes: Vec<_> = indexes.iter().map(|&at| kept.hashes[at as usize]).collect();
-    let proof = inclusion(size, index, &hashes).unwrap();
+fn entry(log: &Log, index: u64) -> EntryProof {
+    let mut tree = Tree::default();
+    let hashes: Vec<_> = log
+        .entries
+        .iter()
+        .flat_map(|entry| tree.push_entry(entry))
+        .collect();
+    let indexes = indexes_for_inclusion(tree.size(), index).unwrap();
+    let hashes: Vec<_> = indexes.iter().map(|&at| hashes[at as usize]).collect();
+    let proof = inclusion(tree.size(), index, &hashes).unwrap();
     EntryProof {
         index,
-        envelope: serde_json::from_slice(&kept.entries[index as usize]).unwrap(),
+        envelope: serde_json::from_slice(&log.entries[index as usize]).unwrap(),
         inclusion: proof.iter().map(|hash| STANDARD.encode(hash.0)).collect(),
     }
 }
 
 /// Call 1 of ada, entries 4 and 5.
-async fn proof() -> (RecordProof, Kept) {
-    let kept = store_of_two_servers().await.kept().clone();
-    let proof = RecordProof {
+fn proof_from(log: &Log) -> RecordProof {
+    RecordProof {
         record_id: RecordId::parse("rec_00000000000000000000000000000002").unwrap(),
-        opened: entry(&kept, 4),
-        closed: Some(entry(&kept, 5)),
-        checkpoint: kept.checkpoints.last().unwrap().clone(),
+        opened: entry(log, 4),
+        closed: Some(entry(log, 5)),
+        checkpoint: log.checkpoint.clone(),
         salt: Some(Salt::from_bytes([7; 32])),
-    };
-    (proof, kept)
+    }
+}
+
+async fn proof() -> (RecordProof, Log) {
+    let log = two_servers().await;
+    (proof_from(&log), log)
 }
 
 #[tokio::test]
@@ -59,12 +66,9 @@ async fn a_record_under_way_has_no_end_and_is_sound() {
 }
 
 /// What is found after `change`.
-async fn check(
-    change: impl FnOnce(&mut RecordProof, &Kept),
-    expect: impl FnOnce(&[Fault]) -> bool,
-) {
-    let (mut proof, kept) = proof().await;
-    change(&mut proof, &kept);
+async fn check(change: impl FnOnce(&mut RecordProof, &Log), expect: impl FnOnce(&[Fault]) -> bool) {
+    let (mut proof, log) = proof().await;
+    change(&mut proof, &log);
     let faults = verify_record(&proof, &pinned()).faults;
     assert!(expect(&faults), "{faults:#?}");
 }
@@ -124,10 +128,10 @@ async fn whatever_is_changed_in_a_record_is_found() {
 async fn entries_of_other_records_do_not_pass_for_this_one() {
     let wrong = |faults: &[Fault]| matches!(faults, [Fault::WrongEntry { .. }]);
     // The end of another call, its beginning, and the two changed for each other.
-    check(|proof, kept| proof.closed = Some(entry(kept, 9)), wrong).await;
-    check(|proof, kept| proof.closed = Some(entry(kept, 4)), wrong).await;
-    check(|proof, kept| proof.opened = entry(kept, 1), wrong).await;
-    check(|proof, kept| proof.opened = entry(kept, 0), wrong).await;
+    check(|proof, log| proof.closed = Some(entry(log, 9)), wrong).await;
+    check(|proof, log| proof.closed = Some(entry(log, 4)), wrong).await;
+    check(|proof, log| proof.opened = entry(log, 1), wrong).await;
+    check(|proof, log| proof.opened = entry(log, 0), wrong).await;
 }
 
 #[tokio::test]
@@ -141,4 +145,58 @@ async fn a_record_of_a_stranger_is_told_from_one_that_was_changed() {
         named: named.clone(),
     };
     assert_eq!(faults, [untrusted(4), untrusted(5)]);
+}
+
+/// What is found in a record of somebody who has both keys.
+async fn check_rewritten(change: impl FnOnce(&mut Closed), expect: impl FnOnce(&[Fault]) -> bool) {
+    let log = two_servers().await.rewritten(|said| {
+        let Predicate::Closed(closed) = &mut said[5] else {
+            panic!("not an end")
+        };
+        change(closed);
+    });
+    let faults = verify_record(&proof_from(&log), &pinned()).faults;
+    assert!(expect(&faults), "{faults:#?}");
+}
+
+#[tokio::test]
+async fn the_two_entries_of_a_record_belong_together() {
+    check_rewritten(|_| {}, <[_]>::is_empty).await;
+    check_rewritten(
+        |closed| closed.closed_at = Timestamp::default(),
+        |faults| matches!(faults, [Fault::TimeWentBack { entry: 5, .. }]),
+    )
+    .await;
+    check_rewritten(
+        |closed| closed.head.seq = 0,
+        |faults| matches!(faults, [Fault::HeadDiffers { entry: 5, .. }]),
+    )
+    .await;
+    check_rewritten(
+        |closed| closed.head.replica = "elsewhere".to_owned(),
+        |faults| matches!(faults, [Fault::Replica { .. }, Fault::HeadDiffers { .. }]),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_record_points_to_its_beginning() {
+    let log = two_servers().await;
+    // The same beginning once more, at another place.
+    let moved = log.rewritten(|said| said.insert(6, said[4].clone()));
+    let mut proof = proof_from(&moved);
+    proof.opened = entry(&moved, 6);
+    let faults = verify_record(&proof, &pinned()).faults;
+    assert!(
+        matches!(faults[..], [Fault::WrongReference { entry: 5, .. }]),
+        "{faults:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_of_no_replica_is_none() {
+    let log = two_servers().await;
+    let elsewhere = Log::written("example.org/log", log.predicates(), &key(RECORD), &key(LOG));
+    let faults = verify_record(&proof_from(&elsewhere), &pinned()).faults;
+    assert!(matches!(faults[..], [Fault::Origin { .. }]), "{faults:#?}");
 }
