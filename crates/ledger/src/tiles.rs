@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tlog_tiles::tile::Tile;
-use tlog_tiles::tlog::{HASH_SIZE, stored_hash_index};
+use tlog_tiles::tlog::{HASH_SIZE, Hash, stored_hash_index};
 
 /// Leaves of a tile are so many: 2 to this.
 pub(crate) const HEIGHT: u8 = 8;
@@ -59,6 +59,24 @@ impl TilePath {
         });
         let bundles: Vec<_> = bundles.collect();
         hashes.into_iter().chain(bundles).map(Self).collect()
+    }
+
+    /// The tile of hashes that has the hash of this index, as a log of `size` entries has it; `None`
+    /// if the log is too small for it.
+    #[must_use]
+    pub fn holding(index: u64, size: u64) -> Option<Self> {
+        let tile = Tile::from_index(HEIGHT, index);
+        let (level, number) = (tile.level(), tile.level_index());
+        let at_level = size.checked_shr(u32::from(HEIGHT) * u32::from(level))?;
+        let there = at_level.checked_sub(number << HEIGHT)?.min(BUNDLE_MAX) as u32;
+        let is_there = there >= tile.width();
+        is_there.then(|| Self(Tile::new(HEIGHT, level, number, there, false)))
+    }
+
+    /// A hash in the bytes of a tile of hashes.
+    #[must_use]
+    pub fn hash_in(self, bytes: &[u8], index: u64) -> Option<Hash> {
+        self.0.hash_at_index(bytes, index).ok()
     }
 
     /// Whether it holds entries, not hashes.
@@ -198,6 +216,31 @@ mod tests {
         for path in wrong {
             assert_eq!(TilePath::parse(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn every_hash_is_found_in_a_tile() {
+        use tlog_tiles::tlog::stored_hash_count;
+        let mut tree = crate::Tree::default();
+        let mut all = Vec::new();
+        for n in 0..600_u64 {
+            all.extend(tree.push_entry(&n.to_be_bytes()));
+        }
+        for index in 0..stored_hash_count(600) {
+            let tile = TilePath::holding(index, 600).unwrap();
+            assert!(tile.is_within(600), "{tile}");
+            let bytes: Vec<u8> = tile
+                .hash_indexes()
+                .iter()
+                .flat_map(|&at| all[at as usize].0)
+                .collect();
+            assert_eq!(
+                tile.hash_in(&bytes, index),
+                Some(all[index as usize]),
+                "{index} in {tile}"
+            );
+        }
+        assert_eq!(TilePath::holding(stored_hash_index(0, 600), 600), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod error;
 mod key;
 mod name;
+mod proof;
 mod record;
 mod ruleset;
 mod signer;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 pub use error::{Missing, StoreError, Unusable};
 pub use key::{ApiKey, KeyId, KeyName, NewKey, ParseRoleError, Role, Secret};
 pub use name::NameError;
+pub use proof::prove_record;
 pub use record::{
     CallUsage, Cursor, Erased, KeptText, PublishedKey, RecordFilter, RecordPage, RecordSummary,
     Records, TextClass, UsageFilter, UsageGrain, UsageRow,

@@ -7,12 +7,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use portcullis_ledger::{
-    EntryProof, Hash, RecordId, RecordProof, SignedCheckpoint, TilePath, bundle, inclusion,
-    indexes_for_inclusion,
-};
-use portcullis_store::{KeyId, RecordSummary, Records};
-use serde_json::Value;
+use portcullis_ledger::{RecordId, RecordProof, TilePath, bundle};
+use portcullis_store::{KeyId, RecordSummary, Records, prove_record};
 
 use super::Asked;
 use crate::auth::{Permission, authorise};
@@ -58,44 +54,9 @@ pub(super) async fn show(
     authorise(&app, &headers, Permission::ReadRecords).await?;
     let ledger = ledger(&app)?;
     let summary = find(ledger, &id).await?;
-    // The checkpoint first: whatever was found before is under it.
-    let proof = prove(ledger, &summary).await?;
-    Ok(Json(RecordBody::new(summary, proof)))
-}
-
-async fn prove(ledger: &Ledger, summary: &RecordSummary) -> Result<RecordProof, ApiError> {
     let checkpoint = ledger.recorder.checkpoint();
-    let opened = prove_entry(&*ledger.records, &checkpoint, summary.opened_index).await?;
-    let closed = match summary.closed {
-        Some((.., index)) if index < checkpoint.size => {
-            Some(prove_entry(&*ledger.records, &checkpoint, index).await?)
-        }
-        _ => None,
-    };
-    Ok(RecordProof {
-        record_id: summary.id.clone(),
-        opened,
-        closed,
-        checkpoint: checkpoint.note,
-        salt: summary.salt,
-    })
-}
-
-async fn prove_entry(
-    records: &dyn Records,
-    checkpoint: &SignedCheckpoint,
-    index: u64,
-) -> Result<EntryProof, ApiError> {
-    let indexes = indexes_for_inclusion(checkpoint.size, index).map_err(|_| broken())?;
-    let hashes = records.hashes(&indexes).await?;
-    let path = inclusion(checkpoint.size, index, &hashes).map_err(|_| broken())?;
-    let entry = records.entries(index, index + 1).await?;
-    let envelope: Option<Value> = entry.first().and_then(|it| serde_json::from_slice(it).ok());
-    Ok(EntryProof {
-        index,
-        envelope: envelope.ok_or_else(broken)?,
-        inclusion: path.iter().map(Hash::to_string).collect(),
-    })
+    let proof = prove_record(&*ledger.records, &checkpoint, &summary).await?;
+    Ok(Json(RecordBody::new(summary, proof.ok_or_else(broken)?)))
 }
 
 pub(super) async fn checkpoint(
