@@ -1,5 +1,6 @@
 //! The command line, as people type it.
 
+pub(crate) mod audit;
 pub(crate) mod authoring;
 pub(crate) mod signing;
 
@@ -11,6 +12,7 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::config::setting::{self, Setting};
+use audit::AuditCommand;
 use authoring::{RulesExplainArgs, RulesTestArgs};
 use signing::{
     ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Verify the record of every call, without a server
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look into models and fetch them
     #[command(subcommand)]
     Models(ModelsCommand),

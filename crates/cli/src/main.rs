@@ -2,6 +2,7 @@
 
 mod api_client;
 mod args;
+mod audit;
 mod clock;
 mod config;
 mod data_dir;
@@ -55,6 +56,7 @@ fn run(command: Command, environment: &Environment) -> Result<ExitCode> {
         Command::Keys(command) => runtime()?
             .block_on(keys::run(command, environment))
             .map(done),
+        Command::Audit(command) => audit::run(&command),
         Command::Models(command) => models::run(&command, environment).map(done),
         Command::Doctor(args) => doctor::run(&args, environment, &runtime()?),
     }

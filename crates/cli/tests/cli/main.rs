@@ -4,6 +4,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod audit;
 mod doctor;
 mod explain;
 mod keys;

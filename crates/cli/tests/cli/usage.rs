@@ -45,7 +45,7 @@ fn the_version_says_what_runs_here() {
 #[test]
 fn the_help_names_every_command() {
     let told = stdout(&run(&["--help"]));
-    for command in ["serve", "rules", "keys", "models", "doctor"] {
+    for command in ["serve", "rules", "keys", "audit", "models", "doctor"] {
         assert!(told.contains(&format!("\n  {command} ")), "{told}");
     }
 }

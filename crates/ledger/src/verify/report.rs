@@ -121,8 +121,7 @@ impl fmt::Display for Remark {
             ),
             Self::UnderWay { calls } => write!(
                 f,
-                "{calls} calls were under way when the log was written out; a later one has to \
-                 have their ends"
+                "calls that were under way: {calls}; a later state of the log has to have their ends"
             ),
             Self::RuleSetMissing { name, version } => write!(
                 f,
