@@ -68,6 +68,21 @@ impl ApiClient {
             .map(|(_, body)| body)
     }
 
+    /// `GET` with a query.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T> {
+        let mut url = self.at(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let read = self.read(self.authorised(self.http.get(url)));
+        read.await.map(|(_, body)| body)
+    }
+
     /// `GET` of a file as it is.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ fn run(command: Command, environment: &Environment) -> Result<ExitCode> {
         Command::Keys(command) => runtime()?
             .block_on(keys::run(command, environment))
             .map(done),
-        Command::Audit(command) => audit::run(&command),
+        Command::Audit(command) => runtime()?.block_on(audit::run(command, environment)),
         Command::Models(command) => models::run(&command, environment).map(done),
         Command::Doctor(args) => doctor::run(&args, environment, &runtime()?),
     }

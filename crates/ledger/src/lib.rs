@@ -45,7 +45,7 @@ pub use recorder::{
     Closing, NewCall, OpenRecord, Recorder, RecorderConfig, StartError, Unrecorded,
 };
 pub use staging::{Appended, Batch, LogEvent};
-pub use statement::{Predicate, STATEMENT_TYPE, Statement, StatementError, seal, unseal};
+pub use statement::{Predicate, STATEMENT_TYPE, Statement, StatementError, peek, seal, unseal};
 pub use store::{LogStore, LogTail, OpenCall, StorageError};
 pub use tiles::{BUNDLE_MAX, ENTRY_MAX_BYTES, TilePath, bundle, split_bundle};
 pub use time::Timestamp;

@@ -154,6 +154,14 @@ pub fn seal(predicate: Predicate, key: &SecretKey) -> Vec<u8> {
     envelope.to_line().into_bytes()
 }
 
+/// What an entry says, whoever has signed it.
+///
+/// # Errors
+/// [`StatementError`], but never for a signature.
+pub fn peek(entry: &[u8]) -> Result<Statement, StatementError> {
+    Statement::read(Envelope::from_json(entry)?.unverified_payload())
+}
+
 /// What a signed entry says, and which of the trusted keys has signed it.
 ///
 /// # Errors

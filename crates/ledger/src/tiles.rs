@@ -61,6 +61,16 @@ impl TilePath {
         hashes.into_iter().chain(bundles).map(Self).collect()
     }
 
+    /// The bundle that begins with entry `first`, a multiple of [`BUNDLE_MAX`], and ends before `end`.
+    #[must_use]
+    pub fn bundle_of(first: u64, end: u64) -> Option<Self> {
+        let width = end
+            .checked_sub(first)
+            .filter(|width| (1..=BUNDLE_MAX).contains(width))?;
+        let is_aligned = first.is_multiple_of(BUNDLE_MAX);
+        is_aligned.then(|| Self(Tile::new(HEIGHT, 0, first >> HEIGHT, width as u32, true)))
+    }
+
     /// The tile of hashes that has the hash of this index, as a log of `size` entries has it; `None`
     /// if the log is too small for it.
     #[must_use]

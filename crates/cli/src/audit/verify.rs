@@ -1,4 +1,4 @@
-//! `portcullis audit`: what an auditor asks of a log, without a server.
+//! `portcullis audit verify`: what an auditor asks of a log, without a server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,30 +6,24 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use portcullis_ledger::{
-    Export, Fault, KeyKind, KeyUse, LogReport, RecordProof, RecordReport, Remark, TrustedKeys,
-    verify_record,
+    Audit, Export, Fault, KeyKind, KeyUse, LogReport, RecordProof, RecordReport, Remark,
+    TrustedKeys, verify_record,
 };
 use portcullis_sign::PublicKey;
+use portcullis_store::LEDGER_FILE;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::args::audit::{AuditCommand, AuditVerifyArgs};
+use super::source::Source;
+use crate::args::audit::AuditVerifyArgs;
 use crate::output::printable;
 
-/// Runs a subcommand.
-///
-/// # Errors
-/// It could not be done.
-pub(crate) fn run(command: &AuditCommand) -> Result<ExitCode> {
-    match command {
-        AuditCommand::Verify(args) => verify(args),
-    }
-}
-
-fn verify(args: &AuditVerifyArgs) -> Result<ExitCode> {
+pub(super) async fn run(args: &AuditVerifyArgs) -> Result<ExitCode> {
     let keys = TrustedKeys::pinned(read_keys(&args.record_keys)?, read_keys(&args.log_keys)?);
-    let is_sound = match args.path.is_dir() {
-        true => verify_export(args, &keys)?,
-        false => verify_one(args, &keys)?,
+    let is_sound = match (args.path.is_dir(), args.path.join(LEDGER_FILE).exists()) {
+        (true, true) => verify_data_dir(args, &keys).await?,
+        (true, false) => verify_export(args, &keys)?,
+        (false, _) => verify_one(args, &keys)?,
     };
     Ok(match is_sound {
         true => ExitCode::SUCCESS,
@@ -45,10 +39,31 @@ struct Told<R> {
     report: R,
 }
 
+/// The log where a server writes it.
+async fn verify_data_dir(args: &AuditVerifyArgs, pinned: &TrustedKeys) -> Result<bool> {
+    let source = Source::in_directory(&args.path).await?;
+    let (checkpoint, published) = source.checkpoint().await?;
+    let keys = pinned.or(&published);
+    let mut audit = Audit::new(&checkpoint.note, &keys);
+    for path in &args.witnesses {
+        audit.witnessed(&read(path)?);
+    }
+    source
+        .each_entry(checkpoint.size, |entry| {
+            audit.entry(entry);
+            Ok(())
+        })
+        .await?;
+    conclude(args, audit.finish())
+}
+
 fn verify_export(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
     let witnesses = args.witnesses.iter().map(|path| read(path));
     let witnesses = witnesses.collect::<Result<Vec<_>>>()?;
-    let report = Export::open(&args.path)?.verify(keys, &witnesses);
+    conclude(args, Export::open(&args.path)?.verify(keys, &witnesses))
+}
+
+fn conclude(args: &AuditVerifyArgs, report: LogReport) -> Result<bool> {
     let sound = report.is_sound();
     let told = Told { sound, report };
     args.output.show(&told, |told| describe_log(&told.report))?;
@@ -58,7 +73,7 @@ fn verify_export(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
 fn verify_one(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
     let place = args.path.display();
     let json = read(&args.path)?;
-    let proof: RecordProof = serde_json::from_str(&json)
+    let proof = read_record(&json)
         .with_context(|| format!("{place} is neither the folder of an export nor one record"))?;
     for (kind, flag) in [
         (KeyKind::Record, "--record-key"),
@@ -79,7 +94,14 @@ fn verify_one(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
     Ok(sound)
 }
 
-fn read_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
+/// A record as it is exported, or as a server answers it.
+fn read_record(json: &str) -> serde_json::Result<RecordProof> {
+    let mut value: Value = serde_json::from_str(json)?;
+    let proof = value.get_mut("proof").map(Value::take);
+    serde_json::from_value(proof.unwrap_or(value))
+}
+
+pub(super) fn read_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
     let keys = paths.iter().map(|path| {
         let pem = read(path)?;
         PublicKey::from_pem(&pem).with_context(|| format!("{} cannot be used", path.display()))
