@@ -101,12 +101,12 @@ fn describe_opened(opened: &Opened, lines: &mut Vec<String>) {
     lines.push(line("server", &call.engine_build));
     for set in &call.rulesets {
         let text = format!(
-            "{}@{} {}, {}, signed by {} keys",
+            "{}@{} {}, {}, signed by {}",
             set.name,
             set.version,
             set.digest,
             set.mode,
-            set.signers.len()
+            signers(&set.signers)
         );
         lines.push(line("rule set", text));
     }
@@ -118,6 +118,15 @@ fn describe_opened(opened: &Opened, lines: &mut Vec<String>) {
         drawn.seeds.join(" ")
     );
     lines.push(line("sampling", text));
+}
+
+/// The beginning of each key's id.
+fn signers(ids: &[String]) -> String {
+    let ids: Vec<_> = ids.iter().map(|id| id.get(..16).unwrap_or(id)).collect();
+    match ids.is_empty() {
+        true => "nobody".to_owned(),
+        false => ids.join(" and "),
+    }
 }
 
 fn describe_closed(closed: &Closed, lines: &mut Vec<String>) {
