@@ -16,6 +16,10 @@ mod ruleset;
 mod signer;
 mod sqlite;
 
+// Unit tests share helpers with the tests from outside.
+#[cfg(test)]
+extern crate self as portcullis_store;
+
 use async_trait::async_trait;
 
 pub use error::{Missing, StoreError, Unusable};

@@ -8,7 +8,9 @@ use std::time::Duration;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, query, query_as, query_scalar};
+use sqlx::{
+    Connection, SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, query, query_as, query_scalar,
+};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{from_migration, unusable};
@@ -134,10 +136,19 @@ fn options(path: &Path, schema: &Schema) -> SqliteConnectOptions {
 }
 
 fn pool(max: u32, options: SqliteConnectOptions) -> SqlitePool {
+    pool_options(max).connect_lazy_with(options)
+}
+
+/// When the disk is full, SQLite itself ends a transaction, and sqlx goes on to count it: such a
+/// connection begins no other, and is thrown away.
+pub(super) fn pool_options(max: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(max)
         .acquire_timeout(WAIT_MAX)
-        .connect_lazy_with(options)
+        .before_acquire(|connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        })
 }
 
 async fn prepare(writer: &SqlitePool, schema: &Schema) -> Result<(), Unusable> {

@@ -83,3 +83,38 @@ impl<'d> Work<'d> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::query;
+    use tempfile::TempDir;
+
+    use crate::{NewRuleSet, Put, SqliteStore, Store, StoreError, Unusable};
+
+    #[tokio::test]
+    async fn a_store_writes_again_once_there_is_room() {
+        let dir = TempDir::new().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let act = crate::Act { actor: "k", now: 0 };
+        let new = NewRuleSet {
+            name: "cards".parse().unwrap(),
+            version: 1,
+            digest: "d".to_owned(),
+            source: vec![7; 100_000],
+            signatures: Vec::new(),
+        };
+        // Lowering it below the size of the file sets it to that size.
+        query("PRAGMA max_page_count = 1")
+            .execute(&store.database.writer)
+            .await
+            .unwrap();
+        let refused = store.put_ruleset(new.clone(), act).await.unwrap_err();
+        let StoreError::Unusable { reason, .. } = &refused else {
+            panic!("{refused}")
+        };
+        assert!(matches!(reason, Unusable::DiskFull), "{reason}");
+        // The limit went with its connection.
+        let put = store.put_ruleset(new, act).await.unwrap();
+        assert_eq!(put, Put::Added);
+    }
+}

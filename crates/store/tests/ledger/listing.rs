@@ -46,7 +46,7 @@ async fn every_filter_finds_what_meets_it_and_nothing_else() {
     for filter in filters() {
         let expected: Vec<_> = ids(all.iter().filter(|record| meets(record, &filter)));
         let listed = pages(&server.ledger, &filter, 1000).await;
-        assert_eq!(listed, [expected.clone()], "{filter:?}");
+        assert_eq!(listed.concat(), expected, "{filter:?}");
         let paged = pages(&server.ledger, &filter, 7).await.concat();
         assert_eq!(paged, expected, "{filter:?}");
         found += usize::from(!expected.is_empty());

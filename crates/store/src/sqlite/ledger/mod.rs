@@ -7,6 +7,8 @@ mod list;
 mod lock;
 mod log;
 mod row;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod usage;
 
