@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_ledger::{
     Call, CallEnd, LogStore, NewCall, OpenRecord, Outcome, RecordId, RecordKeys, Recorder,
-    RecorderConfig, Resampling, RuleSetUsed, Salt, Started, Timestamp, TokenCounts, plain_digest,
+    RecorderConfig, Resampling, RuleSetUsed, Salt, Started, Timestamp, TokenCounts, TrustedKeys,
+    plain_digest, verify_log,
 };
 use portcullis_sign::SecretKey;
 use portcullis_store::{RecordFilter, RecordPage, RecordSummary, Records, SqliteLedger};
@@ -80,6 +81,17 @@ impl Server {
 
     pub(crate) async fn record(&self, id: &RecordId) -> RecordSummary {
         self.ledger.record(id).await.unwrap().unwrap()
+    }
+
+    /// Signatures, tree, times, pairs and numbers of calls, as an auditor verifies them.
+    pub(crate) async fn assert_log_is_sound(&self) {
+        let checkpoint = self.recorder.checkpoint();
+        let entries = self.ledger.entries(0, checkpoint.size).await.unwrap();
+        let entries = entries.into_iter().map(Ok::<_, String>);
+        let keys = keys();
+        let keys = TrustedKeys::pinned(vec![keys.record.public()], vec![keys.log.public()]);
+        let report = verify_log(entries, &checkpoint.note, &keys);
+        assert!(report.is_sound(), "{report:?}");
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_ledger::{Outcome, RecordId, Salt, TrustedKeys, verify_log};
+use portcullis_ledger::{Outcome, RecordId, Salt};
 use portcullis_store::{Erased, KeptText, Records, SqliteLedger, TextClass, Unusable};
 use tempfile::TempDir;
 
-use super::common::{ALICE, BOB, HOUR_MS, Server, at, call, end, keys};
+use super::common::{ALICE, BOB, HOUR_MS, Server, at, call, end};
 
 /// A call whose text is kept; its text can be found in a file.
 struct Kept {
@@ -83,16 +83,7 @@ async fn what_is_erased_is_nowhere_in_the_files() {
         server.ledger.erase_record(&last.id).await.unwrap(),
         erased(0, 0)
     );
-    assert_log_is_sound(&server).await;
-}
-
-async fn assert_log_is_sound(server: &Server) {
-    let checkpoint = server.recorder.checkpoint();
-    let entries = server.ledger.entries(0, checkpoint.size).await.unwrap();
-    let keys = TrustedKeys::pinned(vec![keys().record.public()], vec![keys().log.public()]);
-    let entries = entries.into_iter().map(Ok::<_, String>);
-    let report = verify_log(entries, &checkpoint.note, &keys);
-    assert!(report.is_sound(), "{report:?}");
+    server.assert_log_is_sound().await;
 }
 
 #[tokio::test]
@@ -119,7 +110,7 @@ async fn the_records_of_a_key_are_erased_and_those_of_others_stay() {
         let stays = n == 4 || n % 2 == 1;
         assert_eq!(record.is_in(dir.path()), [stays, stays], "text {n}");
     }
-    assert_log_is_sound(&server).await;
+    server.assert_log_is_sound().await;
 }
 
 #[tokio::test]
@@ -268,7 +259,7 @@ async fn records_are_written_while_others_are_erased() {
         server.call(new, end(Outcome::Finished, 1)).await;
     }
     erasing.await.unwrap();
-    assert_log_is_sound(&server).await;
+    server.assert_log_is_sound().await;
 }
 
 #[tokio::test]

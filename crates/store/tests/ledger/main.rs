@@ -9,4 +9,5 @@ mod erasing;
 mod listing;
 mod log;
 mod opening;
+mod scale;
 mod usage;

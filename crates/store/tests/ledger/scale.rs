@@ -1,0 +1,216 @@
+//! What a hundred thousand records cost.
+//!
+//! ```sh
+//! cargo test --release -p portcullis-store --test ledger -- --ignored --nocapture scale
+//! ```
+#![expect(clippy::disallowed_methods, reason = "it measures")]
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Instant;
+
+use portcullis_ledger::{LogStore, Outcome, indexes_for_inclusion};
+use portcullis_store::{
+    Cursor, LEDGER_FILE, RecordFilter, Records, SqliteLedger, UsageFilter, UsageGrain,
+};
+use tempfile::TempDir;
+
+use super::common::{HOUR_MS, Server, at, call, end};
+
+const RECORDS: u64 = 100_000;
+
+/// Calls that begin and end together: two batches, as far as they fit.
+const AT_ONCE: u64 = 256;
+
+#[expect(clippy::print_stdout, reason = "the numbers are what it is for")]
+fn tell(what: impl Display, number: impl Display) {
+    println!("{what:<60} {number}");
+}
+
+#[tokio::test]
+#[ignore = "a measurement; takes half a minute with --release"]
+async fn a_hundred_thousand_records_are_listed_proven_and_added_up() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path()).await;
+    let (begun, cpu) = (Instant::now(), cpu_ms());
+    let mut first_memory = 0;
+    for batch in 0..RECORDS.div_ceil(AT_ONCE) {
+        server.set_time(batch as i64 * HOUR_MS);
+        write(&server, batch).await;
+        if batch == 20 {
+            first_memory = memory_kib();
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let entries = server.ledger.tail().await.unwrap().size;
+    tell(
+        "entries written and signed a second",
+        (entries as f64 / seconds) as u64,
+    );
+    let batches = (entries as f64 / AT_ONCE as f64).max(1.0);
+    let cpu_ms = (cpu_ms() - cpu) as f64;
+    tell(
+        "CPU of a batch of 256, signatures included, ms",
+        format!("{:.1}", cpu_ms / batches),
+    );
+    tell(
+        "memory after 5,000 records and after all, KiB",
+        format!("{first_memory} {}", memory_kib()),
+    );
+    let bytes = dir.path().join(LEDGER_FILE).metadata().unwrap().len();
+    tell("bytes of the log a record", bytes / RECORDS);
+
+    list(&server.ledger).await;
+    prove(&server.ledger, entries).await;
+    add_up(&server.ledger).await;
+    tell("memory at the end, KiB", memory_kib());
+    reopen(server, dir.path()).await;
+}
+
+async fn write(server: &Server, batch: u64) {
+    let first = batch * AT_ONCE;
+    let numbers = first..RECORDS.min(first + AT_ONCE);
+    let calls: Vec<_> = numbers
+        .map(|n| {
+            let key = format!("key_{:016x}", n % 50);
+            let rulesets = [("cards", (n % 7) as u32), ("advice", 1)];
+            let new = call(Some(&key), ["bank", "shop"][n as usize % 2], &rulesets);
+            server.recorder.open(new).unwrap()
+        })
+        .collect();
+    let mut closing = Vec::new();
+    for (n, mut call) in (first..).zip(calls) {
+        call.durable().await.unwrap();
+        let outcome = match n % 1000 {
+            0 => Outcome::Refused,
+            _ => Outcome::Finished,
+        };
+        closing.push(call.close(end(outcome, n % 100)));
+    }
+    for closing in closing {
+        closing.durable().await.unwrap();
+    }
+}
+
+async fn list(ledger: &SqliteLedger) {
+    let all = RecordFilter::default();
+    page(ledger, "first page", &all, None).await;
+    page(ledger, "page at the other end", &all, Some(Cursor(1000))).await;
+    let of_key = RecordFilter {
+        key: Some("key_0000000000000007".parse().unwrap()),
+        ..all.clone()
+    };
+    page(ledger, "first page of a key", &of_key, None).await;
+    let refused = RecordFilter {
+        outcome: Some(Outcome::Refused),
+        ..all.clone()
+    };
+    page(ledger, "first page of what was refused", &refused, None).await;
+    let under = RecordFilter {
+        ruleset: Some(("cards".parse().unwrap(), Some(3))),
+        ..all.clone()
+    };
+    page(
+        ledger,
+        "first page under a version of a rule set",
+        &under,
+        None,
+    )
+    .await;
+    let early = RecordFilter {
+        since: Some(at(10 * HOUR_MS)),
+        until: Some(at(20 * HOUR_MS)),
+        ..under.clone()
+    };
+    page(ledger, "the same of a few hours long ago", &early, None).await;
+    let rare = RecordFilter {
+        outcome: Some(Outcome::Refused),
+        deployment: Some("bank".parse().unwrap()),
+        ..under
+    };
+    page(ledger, "under it, refused, of a deployment", &rare, None).await;
+    let none = RecordFilter {
+        outcome: Some(Outcome::Finished),
+        ended: Some(false),
+        ..all
+    };
+    page(ledger, "what there is none of", &none, None).await;
+}
+
+async fn page(ledger: &SqliteLedger, what: &str, filter: &RecordFilter, after: Option<Cursor>) {
+    let mut rows = 0;
+    let time = best_of_five(async || {
+        let page = ledger.list_records(filter, after, 100).await.unwrap();
+        rows = page.records.len();
+    });
+    let time = time.await;
+    tell(format!("{what}, {rows} records"), time);
+}
+
+async fn best_of_five(mut what: impl AsyncFnMut()) -> String {
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        what().await;
+        best = best.min(begun.elapsed().as_secs_f64());
+    }
+    format!("{:.2} ms", best * 1000.0)
+}
+
+async fn prove(ledger: &SqliteLedger, size: u64) {
+    let time = best_of_five(async || {
+        let indexes = indexes_for_inclusion(size, 12_345).unwrap();
+        ledger.hashes(&indexes).await.unwrap();
+        ledger.entries(12_345, 12_346).await.unwrap();
+    });
+    tell("an entry and the hashes of its proof", time.await);
+    let time = best_of_five(async || {
+        ledger.entries(256 * 100, 256 * 101).await.unwrap();
+    });
+    tell("256 entries", time.await);
+}
+
+async fn add_up(ledger: &SqliteLedger) {
+    let by_all = UsageGrain {
+        key: true,
+        deployment: true,
+        day: true,
+    };
+    for by in [UsageGrain::default(), by_all] {
+        let filter = UsageFilter {
+            by,
+            ..UsageFilter::default()
+        };
+        let mut rows = 0;
+        let time = best_of_five(async || rows = ledger.usage(&filter).await.unwrap().len());
+        let time = time.await;
+        tell(format!("usage in {rows} rows"), time);
+    }
+}
+
+async fn reopen(server: Server, data_dir: &Path) {
+    server.stop().await;
+    let begun = Instant::now();
+    let server = Server::start(data_dir).await;
+    tell(
+        "a start",
+        format!("{:.2} ms", begun.elapsed().as_secs_f64() * 1000.0),
+    );
+    server.stop().await;
+}
+
+/// Of `/proc`, so that it takes no library; 0 where there is none.
+fn memory_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.map_or(0, |number| number.parse().unwrap())
+}
+
+/// Of all threads, in the kernel too, at 100 ticks a second.
+fn cpu_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields = after_name.split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum()
+}
