@@ -1,11 +1,15 @@
-//! Keys, rule sets, their signers and bindings, kept across restarts.
+//! Keys, rule sets, their signers and bindings, and the records of calls, kept across restarts.
 //!
 //! [`Store`] is what the server knows; [`SqliteStore`] keeps it in one file of the data directory.
 //! What a method has answered is on disk: it survives `kill -9` and a loss of power. Several
 //! processes may have the same data directory open, for instance a running server and the command
 //! line, and each sees what the others wrote from its next call on.
 //!
-//! There is no clock here: whoever calls says what time it is, in unix seconds.
+//! [`Records`] is what the server has recorded; [`SqliteLedger`] keeps it in files of its own: the
+//! log, which one process writes and others may read, and the texts, which can be erased.
+//!
+//! There is no clock here: whoever calls says what time it is, in unix seconds where it is no
+//! [`Timestamp`](portcullis_ledger::Timestamp).
 
 mod error;
 mod key;

@@ -47,6 +47,10 @@ pub trait Records: LogStore {
 
     /// Erases text and salt of one record, so that nothing in the log can be told from a guess any
     /// more. Nothing happens to a record under legal hold.
+    ///
+    /// What is erased can be read nowhere when this returns. It fails as
+    /// [`Busy`](crate::Unusable::Busy) if another process reads for so long that traces are left;
+    /// doing it again wipes them, whatever it counts.
     async fn erase_record(&self, id: &RecordId) -> Result<Erased, StoreError>;
 
     /// The same for every record of a key.

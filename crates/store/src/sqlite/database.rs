@@ -32,7 +32,7 @@ pub(super) struct Schema {
     /// Description and SQL of each step, the first first. A step that has been released never
     /// changes: add another.
     pub(super) steps: &'static [(&'static str, &'static str)],
-    /// Whether what is deleted is overwritten.
+    /// Whether what is deleted is overwritten. Such a file is written by one process.
     pub(super) erasable: bool,
 }
 
@@ -40,6 +40,10 @@ pub(super) struct Schema {
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long the only writer waits for readers when it cuts off its write-ahead log: others of its
+/// process wait with it.
+const READERS_WAIT_MAX: Duration = Duration::from_millis(20);
 
 const READERS_MAX: u32 = 4;
 
@@ -51,7 +55,12 @@ impl Database {
         create_private(data_dir, &path)
             .map_err(|error| unusable(&path, "making the database", error))?;
         let options = options(&path, schema);
-        let writer = pool(1, options.clone().journal_mode(SqliteJournalMode::Wal));
+        let wait_max = match schema.erasable {
+            true => READERS_WAIT_MAX,
+            false => WAIT_MAX,
+        };
+        let writing = options.clone().journal_mode(SqliteJournalMode::Wal);
+        let writer = pool(1, writing.busy_timeout(wait_max));
         prepare(&writer, schema)
             .await
             .map_err(|reason| unusable(&path, "opening the database", reason))?;

@@ -1,10 +1,11 @@
 //! Texts: kept, held, and erased so that nothing of them is left.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_ledger::{Outcome, RecordId, Salt};
-use portcullis_store::{Erased, KeptText, Records, SqliteLedger, TextClass, Unusable};
+use portcullis_store::{Erased, KeptText, LEDGER_FILE, Records, SqliteLedger, TextClass, Unusable};
 use tempfile::TempDir;
 
 use super::common::{ALICE, BOB, HOUR_MS, Server, at, call, end};
@@ -222,13 +223,21 @@ async fn an_erasure_that_leaves_something_behind_says_so_and_can_be_repeated() {
     let dir = TempDir::new().unwrap();
     let server = Server::start(dir.path()).await;
     let kept = Kept::make(&server, ALICE, "short", 3000, 0).await;
-    let mut reader = super::opening::raw_connection(&dir.path().join("texts.db")).await;
-    sqlx::raw_sql("BEGIN; SELECT count(*) FROM texts")
+    let mut reader = super::opening::raw_connection(&dir.path().join(LEDGER_FILE)).await;
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM entries")
         .execute(&mut reader)
         .await
         .unwrap();
 
-    let error = server.ledger.erase_record(&kept.id).await.unwrap_err();
+    let (ledger, id) = (Arc::clone(&server.ledger), kept.id.clone());
+    let erasing = tokio::spawn(async move { ledger.erase_record(&id).await });
+    // Calls go on in the meantime.
+    for _ in 0..10 {
+        let new = call(Some(BOB), "bank", &[]);
+        server.call(new, end(Outcome::Finished, 1)).await;
+    }
+    assert!(!erasing.is_finished());
+    let error = erasing.await.unwrap().unwrap_err();
     let is_busy = |reason: &Unusable| matches!(reason, Unusable::Busy);
     super::opening::assert_unusable(&error, dir.path(), "cutting off", is_busy);
     sqlx::raw_sql("ROLLBACK")
@@ -247,7 +256,7 @@ async fn records_are_written_while_others_are_erased() {
     for _ in 0..300 {
         Kept::make(&server, ALICE, "short", 2000, 0).await;
     }
-    let ledger = std::sync::Arc::clone(&server.ledger);
+    let ledger = Arc::clone(&server.ledger);
     let erasing = tokio::spawn(async move {
         for _ in 0..5 {
             ledger.erase_key(&ALICE.parse().unwrap()).await.unwrap();

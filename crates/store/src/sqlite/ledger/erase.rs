@@ -6,9 +6,10 @@
 
 use portcullis_ledger::{RecordId, Timestamp};
 use sqlx::{Row, SqliteConnection, query, query_scalar};
+use tokio::time::{sleep, timeout};
 
 use super::{SqliteLedger, row, texts};
-use crate::sqlite::database::Database;
+use crate::sqlite::database::{Database, RETRY_PAUSE, WAIT_MAX};
 use crate::sqlite::row::integer;
 use crate::sqlite::work::{Fault, Work};
 use crate::{Erased, KeyId, StoreError, TextClass, Unusable};
@@ -182,16 +183,26 @@ async fn erase_texts(texts: &mut SqliteConnection, ids: &str) -> sqlx::Result<Ve
     .await
 }
 
-/// Folds the write-ahead log into the file and cuts it off, when the last reader is gone that
-/// still needs it.
+/// Folds the write-ahead log into the file and cuts it off, as soon as no reader needs it any more.
+/// In between others may write: calls wait for the log.
 async fn cut_off_wal(database: &Database) -> Result<(), StoreError> {
     const OPERATION: &str = "cutting off what was erased";
+    let cut_off = async {
+        while !try_cut_off_wal(database).await? {
+            sleep(RETRY_PAUSE).await;
+        }
+        Ok(())
+    };
+    match timeout(WAIT_MAX, cut_off).await {
+        Ok(done) => done.map_err(database.failed(OPERATION)),
+        Err(_) => Err(database.unusable(OPERATION, Unusable::Busy)),
+    }
+}
+
+/// `false` if somebody reads what is in it.
+async fn try_cut_off_wal(database: &Database) -> sqlx::Result<bool> {
     let is_busy: bool = query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
         .fetch_one(&database.writer)
-        .await
-        .map_err(database.failed(OPERATION))?;
-    match is_busy {
-        true => Err(database.unusable(OPERATION, Unusable::Busy)),
-        false => Ok(()),
-    }
+        .await?;
+    Ok(!is_busy)
 }
