@@ -6,6 +6,7 @@
 
 mod common;
 mod erasing;
+mod full;
 mod listing;
 mod log;
 mod opening;
