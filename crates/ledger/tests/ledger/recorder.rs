@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use portcullis_ledger::{Outcome, Predicate, StartError, Unrecorded};
+use portcullis_ledger::{Outcome, Predicate, RecorderConfig, StartError, Unrecorded};
 
-use crate::making::{Log, TestClock, call, closed, config, end, opened, start};
+use crate::making::{
+    LOG, Log, STRANGER, TestClock, call, closed, config, end, opened, public, start,
+};
 use crate::memory::{MemoryStore, Trouble};
 
 fn store() -> Arc<MemoryStore> {
@@ -164,6 +166,18 @@ async fn what_was_open_is_closed_as_crashed_at_the_next_start() {
     closed(opened(&again, 9, Some("ada")).await, Outcome::Finished).await;
     assert_eq!(Log::of(&store).verify().calls, 6);
     is_sound(&store);
+}
+
+/// As with a list of every key that ever signed.
+#[tokio::test]
+async fn the_key_of_a_log_may_be_among_its_earlier_ones() {
+    let (store, clock) = (store(), TestClock::default());
+    let listed = || RecorderConfig {
+        earlier_log_keys: public(&[STRANGER, LOG, LOG]),
+        ..config(&clock)
+    };
+    start(&store, listed()).await.unwrap();
+    start(&store.after_a_crash(), listed()).await.unwrap();
 }
 
 #[tokio::test]
