@@ -4,6 +4,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod audit;
 mod durable;
 mod gate;
 mod masks;

@@ -1,0 +1,147 @@
+//! docs/audit.md, by its own words: its commands verify the export in the repository, with nothing of
+//! ours, and refuse it once a byte is changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+/// A copy of the export, where a test may change it.
+struct Copy(TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let copy = Self(tempfile::tempdir().unwrap());
+        let status = Command::new("cp")
+            .arg("-r")
+            .arg(docs().join("audit-example"))
+            .arg(copy.path("docs"))
+            .status();
+        assert!(status.unwrap().success());
+        copy
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if name == "docs" {
+            fs::create_dir_all(&path).unwrap();
+        }
+        path
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join("docs/audit-example").join(name)
+    }
+
+    /// Runs every command of the page.
+    fn verify(&self) -> Output {
+        let script = format!("set -euo pipefail\n{}", commands());
+        let mut bash = Command::new("bash");
+        let bash = bash.arg("-c").arg(script).current_dir(self.0.path());
+        bash.output().unwrap()
+    }
+
+    /// Changes one bit of the byte that stands so far behind the first `mark`.
+    fn change(&self, name: &str, mark: &str, behind: usize) {
+        let mut bytes = fs::read(self.file(name)).unwrap();
+        let at = bytes
+            .windows(mark.len())
+            .position(|window| window == mark.as_bytes());
+        bytes[at.unwrap() + mark.len() + behind] ^= 1;
+        fs::write(self.file(name), bytes).unwrap();
+    }
+}
+
+/// What stands between "```bash" and "```".
+fn commands() -> String {
+    let page = fs::read_to_string(docs().join("audit.md")).unwrap();
+    let blocks = page.split("```bash\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap())
+        .collect()
+}
+
+fn said(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn the_commands_of_the_page_verify_the_export() {
+    let copy = Copy::new();
+    let output = copy.verify();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    let entries = fs::read_to_string(copy.file("log/entries.jsonl")).unwrap();
+    let verified = said.matches("Signature Verified Successfully").count();
+    assert_eq!(verified, 1 + entries.lines().count(), "{said}");
+    assert!(
+        said.contains("these are the entries that were signed"),
+        "{said}"
+    );
+    assert!(said.matches("is what records name").count() >= 2, "{said}");
+}
+
+#[test]
+fn they_refuse_it_after_one_byte_is_changed() {
+    let changes = [
+        ("log/entries.jsonl", "\"payload\":\"", 400),
+        ("log/entries.jsonl", "\"sig\":\"", 20),
+        // Outside of what is signed, but part of the leaf.
+        ("log/entries.jsonl", "\"keyid\":\"", 3),
+        ("log/checkpoint", "portcullis/", 2),
+        ("log/checkpoint", "\n— ", 30),
+        ("log/rulesets/demo-bank@1.yaml", "guaranteed", 0),
+        ("plain-answer.txt", "Hello", 3),
+    ];
+    for (file, mark, behind) in changes {
+        let copy = Copy::new();
+        copy.change(file, mark, behind);
+        let output = copy.verify();
+        assert!(
+            !output.status.success(),
+            "{file}, {behind} behind {mark:?}: {}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn the_page_shows_the_records_of_the_export() {
+    let page = fs::read_to_string(docs().join("audit.md")).unwrap();
+    for call in ["plain", "redacted", "resampled", "refused"] {
+        let path = docs()
+            .join("audit-example")
+            .join(call)
+            .with_extension("txt");
+        let shown = fs::read_to_string(path).unwrap();
+        let record = shown.split("\nThis is what").next().unwrap();
+        assert!(
+            page.contains(record),
+            "docs/audit.md shows another {call} call:\n{record}"
+        );
+    }
+}
+
+#[test]
+fn our_own_tool_agrees() {
+    let verify = |path: &Path| {
+        let mut portcullis = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        portcullis
+            .args(["audit", "verify"])
+            .arg(path)
+            .output()
+            .unwrap()
+    };
+    let copy = Copy::new();
+    let output = verify(&copy.file("log"));
+    assert!(output.status.success(), "{}", said(&output));
+    copy.change("log/entries.jsonl", "\"keyid\":\"", 3);
+    assert_eq!(verify(&copy.file("log")).status.code(), Some(1));
+}
