@@ -68,6 +68,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     })?;
     let ledger = ledger::open(&config, &deployment, digests, version());
     let ledger = runtime.block_on(ledger)?;
+    let num_entries = ledger.as_ref().map(|it| it.recorder.checkpoint().size);
     let state = app_state(&config, &model, &deployment, engine, &store, ledger, &clock)?;
 
     let signals = runtime.block_on(async { Signals::listen() })?;
@@ -80,6 +81,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
         deployment: &deployment,
         keys: &keys,
         config: &config,
+        num_entries,
     };
     output::line(welcome)?;
 

@@ -49,6 +49,8 @@ pub(crate) struct Welcome<'a> {
     pub(crate) deployment: &'a DeploymentName,
     pub(crate) keys: &'a Keys,
     pub(crate) config: &'a Config,
+    /// Entries in the log; `None` where nothing is recorded.
+    pub(crate) num_entries: Option<u64>,
 }
 
 impl fmt::Display for Welcome<'_> {
@@ -69,6 +71,7 @@ impl fmt::Display for Welcome<'_> {
             self.model.summary()
         )?;
         writeln!(f, "  data           {data_dir}")?;
+        writeln!(f, "  records        {}", self.records())?;
         match self.keys {
             Keys::Demo(demo) => self.write_demo(f, demo),
             Keys::Own { usable: 0 } => self.write_no_keys(f),
@@ -82,6 +85,15 @@ impl fmt::Display for Welcome<'_> {
 }
 
 impl Welcome<'_> {
+    fn records(&self) -> String {
+        match self.num_entries {
+            Some(entries) => {
+                format!("{entries} entries in the log; `portcullis audit show` lists calls")
+            }
+            None => "off".to_owned(),
+        }
+    }
+
     fn write_demo(&self, f: &mut fmt::Formatter<'_>, demo: &Demo) -> fmt::Result {
         match &demo.new_admin_key {
             Some(key) => {
