@@ -224,10 +224,10 @@ async fn a_key_file_is_the_key_that_its_name_says() {
 }
 
 #[tokio::test]
-async fn a_line_that_never_ends_is_not_read_to_its_end() {
+async fn a_line_that_is_longer_than_any_entry_is_not_read_to_its_end() {
     let dir = exported(&two_servers().await);
     let path = dir.path().join("entries.jsonl");
-    fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+    fs::write(&path, "x".repeat(1 << 20) + "\n").unwrap();
     let report = Export::open(dir.path()).unwrap().verify(&pinned(), &[]);
     assert!(matches!(&report.faults[0], Fault::Unreadable { what, .. } if what == "entry 0"));
     fs::remove_file(&path).unwrap();

@@ -107,6 +107,14 @@ async fn edits_a_bundle() {
 }
 
 #[tokio::test]
+async fn adds_to_a_tile() {
+    let dir = exported(&two_servers().await);
+    change(&dir.path().join("tile/0/000.p/11"), |bytes| bytes.push(0));
+    let differs = "tile/0/000.p/11 does not agree with entries.jsonl, first at entry 10";
+    check(&verify(&dir).faults, &[differs]);
+}
+
+#[tokio::test]
 async fn takes_a_tile_away() {
     let dir = exported(&two_servers().await);
     fs::remove_file(dir.path().join("tile/0/000.p/11")).unwrap();
@@ -118,13 +126,19 @@ async fn takes_a_tile_away() {
 
 #[tokio::test]
 async fn cuts_the_lines_off() {
-    let dir = exported(&two_servers().await);
+    let log = two_servers().await;
+    let dir = exported(&log);
+    let path = dir.path().join("entries.jsonl");
+    let cut_off = "the checkpoint is of 11 entries and there are 10: the log was cut off";
+    change(&path, |bytes| {
+        bytes.truncate(bytes.len() - log.entries[10].len() - 1)
+    });
+    check(&verify(&dir).faults, &[cut_off]);
+
+    let dir = exported(&log);
     let path = dir.path().join("entries.jsonl");
     change(&path, |bytes| bytes.truncate(bytes.len() - 1));
-    let faults = [
-        "entry 10 cannot be read: its line does not end",
-        "the checkpoint is of 11 entries and there are 10: the log was cut off",
-    ];
+    let faults = ["entry 10 cannot be read: its line does not end", cut_off];
     check(&verify(&dir).faults, &faults);
 }
 

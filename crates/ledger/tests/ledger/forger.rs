@@ -248,6 +248,23 @@ mod with_both_keys {
         check(&forged, &faults);
     }
 
+    /// Its end comes after the beginning of another call of the key, which shows the gap first.
+    #[tokio::test]
+    async fn leaves_out_a_beginning_among_others() {
+        let log = two_servers().await;
+        let forged = log.rewritten(|said| {
+            let end = said.remove(2);
+            said.insert(4, end);
+            said.remove(1);
+        });
+        let faults = [
+            "entry 2, record rec_00000000000000000000000000000002: call 1 of the key with hash",
+            "time went back",
+            "entry 3 closes record rec_00000000000000000000000000000000, which was never opened",
+        ];
+        check(&forged, &faults);
+    }
+
     #[tokio::test]
     async fn back_dates_a_call() {
         let log = two_servers().await;
