@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use portcullis_ledger::Timestamp;
+use portcullis_store::Erased;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
@@ -16,6 +18,8 @@ use crate::state::{App, AppState};
 
 /// How long answers that are complete may take to reach their readers after the last call ended.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often texts that were kept long enough are erased.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the heartbeat of the engine is looked at when nobody asks.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -48,6 +52,7 @@ pub async fn serve(
         ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
         () = shutdown => {}
         never = watch_pulse(&app) => match never {},
+        never = keep_to_retention(&app) => match never {},
     }
     drain(&app, at_once).await;
     // The server may have ended on its own by now; then there is nobody to tell.
@@ -75,6 +80,31 @@ async fn watch_pulse(app: &App) -> Infallible {
     loop {
         ticks.tick().await;
         app.heartbeat.observe(&app.engine.status(), app.clock.now());
+    }
+}
+
+/// Erases texts of calls that are older than their class allows.
+async fn keep_to_retention(app: &App) -> Infallible {
+    let Some(ledger) = &app.ledger else {
+        return std::future::pending().await;
+    };
+    let mut ticks = tokio::time::interval(RETENTION_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let now = Timestamp::from_unix_ms((app.wall)() * 1000);
+        match ledger
+            .records
+            .erase_expired(&ledger.texts.classes, now)
+            .await
+        {
+            Ok(Erased { records: 0, .. }) => {}
+            Ok(Erased { records, held }) => {
+                tracing::info!(records, held, "texts that were kept long enough are erased");
+            }
+            Err(error) => {
+                tracing::error!(%error, "texts that were kept long enough are still there")
+            }
+        }
     }
 }
 
