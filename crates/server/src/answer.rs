@@ -36,9 +36,10 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
             reservation: call.reservation,
         },
     )?;
+    let ready = events.wait_for_release().await;
     let record_id = events.record_id().cloned();
     let named = |error: ApiError| error.recorded_as(record_id.as_ref());
-    events.wait_for_release().await.map_err(named)?;
+    ready.map_err(named)?;
     let response = match stream {
         false => whole(events, shape, &verdict).await.map_err(named)?,
         true => {

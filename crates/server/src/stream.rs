@@ -159,10 +159,12 @@ impl Events {
                 }
             }
         }
-        match &mut self.running().record {
+        let durable = match &mut self.running().record {
             Some(record) => record.durable().await,
             None => Ok(()),
-        }
+        };
+        // What is on no record is not named.
+        durable.inspect_err(|_| self.record_id = None)
     }
 
     /// The next event, for release; `None` after every choice has ended.
