@@ -3,10 +3,12 @@
 //! ```sh
 //! cargo test --release -p portcullis-store --test ledger -- --ignored --nocapture scale
 //! ```
+//!
+//! With `PORTCULLIS_SCALE_DIR` the ledger is made there and stays, for `portcullis audit verify`.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use portcullis_ledger::{LogStore, Outcome, indexes_for_inclusion};
@@ -30,8 +32,12 @@ fn tell(what: impl Display, number: impl Display) {
 #[tokio::test]
 #[ignore = "a measurement; takes half a minute with --release"]
 async fn a_hundred_thousand_records_are_listed_proven_and_added_up() {
-    let dir = TempDir::new().unwrap();
-    let server = Server::start(dir.path()).await;
+    let (temporary, kept) = (
+        TempDir::new().unwrap(),
+        std::env::var_os("PORTCULLIS_SCALE_DIR"),
+    );
+    let dir = kept.map_or(temporary.path().to_owned(), PathBuf::from);
+    let server = Server::start(&dir).await;
     let (begun, cpu) = (Instant::now(), cpu_ms());
     let mut first_memory = 0;
     for batch in 0..RECORDS.div_ceil(AT_ONCE) {
@@ -56,14 +62,14 @@ async fn a_hundred_thousand_records_are_listed_proven_and_added_up() {
         "memory after 5,000 records and after all, KiB",
         format!("{first_memory} {}", memory_kib()),
     );
-    let bytes = dir.path().join(LEDGER_FILE).metadata().unwrap().len();
+    let bytes = dir.join(LEDGER_FILE).metadata().unwrap().len();
     tell("bytes of the log a record", bytes / RECORDS);
 
     list(&server.ledger).await;
     prove(&server.ledger, entries).await;
     add_up(&server.ledger).await;
     tell("memory at the end, KiB", memory_kib());
-    reopen(server, dir.path()).await;
+    reopen(server, &dir).await;
 }
 
 async fn write(server: &Server, batch: u64) {
