@@ -116,7 +116,7 @@ async fn an_entry_is_verified_by_hand() {
     let dir = exported(&two_servers().await);
     let by_hand = || {
         let readme = fs::read_to_string(dir.path().join("README.txt")).unwrap();
-        let commands = readme.split_once("Verify one entry by hand").unwrap().1;
+        let commands = readme.split_once("By hand, with").unwrap().1;
         let commands = commands.lines().filter(|line| line.starts_with("  "));
         let script = commands.collect::<Vec<_>>().join("\n").replace('…', "*");
         let run = Command::new("sh")
@@ -127,20 +127,9 @@ async fn an_entry_is_verified_by_hand() {
         (run.status.success(), String::from_utf8(run.stdout).unwrap())
     };
     let (done, told) = by_hand();
-    assert!(
-        done,
-        "openssl, jq, base64, od and sha256sum are needed: {told}"
-    );
-    assert_eq!(
-        told.matches("Signature Verified Successfully").count(),
-        2,
-        "{told}"
-    );
-    let is_hash = |line: &&str| line.len() == 64 && line.bytes().all(|b| b.is_ascii_hexdigit());
-    // The last one ends without a break, before openssl speaks again.
-    let told = told.replace("Signature", "\nSignature");
-    let hashes: Vec<_> = told.lines().filter(is_hash).collect();
-    assert!(hashes.len() == 2 && hashes[0] == hashes[1], "{told}");
+    assert!(done, "openssl, sed and tail are needed: {told}");
+    let verified = told.matches("Signature Verified Successfully").count();
+    assert_eq!(verified, 2, "{told}");
 
     let path = dir.path().join("entries.jsonl");
     let lines = fs::read_to_string(&path).unwrap();
