@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use portcullis_ledger::{Export, Predicate, RecordId, RecordProof, peek};
+use portcullis_ledger::{Export, Predicate, RecordId, RecordProof, TrustedKeys, peek};
 use serde::Serialize;
 
 use super::source::Source;
@@ -51,7 +51,7 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
 }
 
 async fn export_log(source: &Source, args: &ExportArgs) -> Result<()> {
-    let (checkpoint, keys) = source.checkpoint().await?;
+    let (checkpoint, keys) = source.checkpoint(&TrustedKeys::default()).await?;
     let entries = checkpoint.size;
     let mut export = Export::create(&args.out, checkpoint, &keys)?;
     let mut named = BTreeSet::new();

@@ -105,19 +105,22 @@ impl Source {
         Ok(Self::Directory { ledger, store })
     }
 
-    /// The newest checkpoint, and the keys that may have signed it and what is under it.
-    pub(super) async fn checkpoint(&self) -> Result<(SignedCheckpoint, TrustedKeys)> {
+    /// The newest checkpoint, signed by a key of `pinned` or, where there is none, of those that
+    /// come with the log; and the keys to verify the rest with.
+    pub(super) async fn checkpoint(
+        &self,
+        pinned: &TrustedKeys,
+    ) -> Result<(SignedCheckpoint, TrustedKeys)> {
         let note = match self {
             Self::Directory { ledger, .. } => ledger.tail().await?.checkpoint,
             Self::Server(client) => {
-                let note = client
-                    .get_bytes(&["v1", "admissibility", "checkpoint"])
-                    .await?;
+                let path = ["v1", "admissibility", "checkpoint"];
+                let note = client.get_bytes(&path).await?;
                 Some(String::from_utf8(note).context("the checkpoint is no text")?)
             }
         };
         let note = note.ok_or_else(|| anyhow!("the log has no checkpoint: no server wrote it"))?;
-        let keys = self.keys().await?;
+        let keys = pinned.or(&self.keys().await?);
         let checkpoint = SignedCheckpoint::read(&note, keys.of(KeyKind::Log))?;
         Ok((checkpoint, keys))
     }
@@ -237,7 +240,7 @@ impl Source {
     pub(super) async fn record(&self, id: &RecordId) -> Result<RecordProof> {
         match self {
             Self::Directory { ledger, .. } => {
-                let (checkpoint, _) = self.checkpoint().await?;
+                let (checkpoint, _) = self.checkpoint(&TrustedKeys::default()).await?;
                 let summary = Records::record(ledger, id).await?;
                 let summary = summary.ok_or_else(|| anyhow!("there is no record {id}"))?;
                 let proof = prove_record(ledger, &checkpoint, &summary).await?;

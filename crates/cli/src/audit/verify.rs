@@ -42,8 +42,7 @@ struct Told<R> {
 /// The log where a server writes it.
 async fn verify_data_dir(args: &AuditVerifyArgs, pinned: &TrustedKeys) -> Result<bool> {
     let source = Source::in_directory(&args.path).await?;
-    let (checkpoint, published) = source.checkpoint().await?;
-    let keys = pinned.or(&published);
+    let (checkpoint, keys) = source.checkpoint(pinned).await?;
     let mut audit = Audit::new(&checkpoint.note, &keys);
     for path in &args.witnesses {
         audit.witnessed(&read(path)?);

@@ -31,10 +31,9 @@ struct Witnessed {
 /// The new checkpoint takes the place of the one that was kept only if it continues it.
 pub(super) async fn run(args: &WitnessArgs, environment: &Environment) -> Result<ExitCode> {
     let source = Source::find(&args.log, environment).await?;
-    let (new, published) = source.checkpoint().await?;
-    let keys = TrustedKeys::pinned(Vec::new(), read_keys(&args.log_keys)?).or(&published);
     // With keys of their own, witnesses do not take the server's word for whose signature it is.
-    let new = SignedCheckpoint::read(&new.note, keys.of(KeyKind::Log))?;
+    let pinned = TrustedKeys::pinned(Vec::new(), read_keys(&args.log_keys)?);
+    let (new, keys) = source.checkpoint(&pinned).await?;
     let old = read_kept(&args.file)?;
     let compared = match &old {
         Some(old) => compare(&source, old, &new, &keys).await?,

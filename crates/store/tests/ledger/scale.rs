@@ -11,13 +11,13 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use portcullis_ledger::{LogStore, Outcome, indexes_for_inclusion};
+use portcullis_ledger::{KeyKind, LogStore, Outcome, indexes_for_inclusion};
 use portcullis_store::{
-    Cursor, LEDGER_FILE, RecordFilter, Records, SqliteLedger, UsageFilter, UsageGrain,
+    Cursor, LEDGER_FILE, PublishedKey, RecordFilter, Records, SqliteLedger, UsageFilter, UsageGrain,
 };
 use tempfile::TempDir;
 
-use super::common::{HOUR_MS, Server, at, call, end};
+use super::common::{HOUR_MS, Server, at, call, end, keys};
 
 const RECORDS: u64 = 100_000;
 
@@ -38,6 +38,7 @@ async fn a_hundred_thousand_records_are_listed_proven_and_added_up() {
     );
     let dir = kept.map_or(temporary.path().to_owned(), PathBuf::from);
     let server = Server::start(&dir).await;
+    publish_keys(&server.ledger).await;
     let (begun, cpu) = (Instant::now(), cpu_ms());
     let mut first_memory = 0;
     for batch in 0..RECORDS.div_ceil(AT_ONCE) {
@@ -70,6 +71,20 @@ async fn a_hundred_thousand_records_are_listed_proven_and_added_up() {
     add_up(&server.ledger).await;
     tell("memory at the end, KiB", memory_kib());
     reopen(server, &dir).await;
+}
+
+/// As a server does, so that the ledger can be verified by itself.
+async fn publish_keys(ledger: &SqliteLedger) {
+    for (kind, key) in [(KeyKind::Record, keys().record), (KeyKind::Log, keys().log)] {
+        let key = key.public();
+        let key = PublishedKey {
+            id: key.id().to_string(),
+            kind,
+            pem: key.to_pem(),
+            since: at(0),
+        };
+        ledger.publish_key(key).await.unwrap();
+    }
 }
 
 async fn write(server: &Server, batch: u64) {
