@@ -68,6 +68,12 @@ pub struct Recorder {
     replica: Arc<str>,
 }
 
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recorder({})", self.replica)
+    }
+}
+
 /// The log as of the last batch, and whether it could be written.
 #[derive(Clone, Debug)]
 struct Status {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_engine::{EngineHandle, EngineStatus, Timings};
 use portcullis_gate::GateReport;
+use portcullis_ledger::Recorder;
 use portcullis_types::Usage;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -57,8 +58,15 @@ struct AnswerLabels {
 }
 
 impl Metrics {
-    pub(crate) fn new(model: &ServedModel, engine: EngineHandle) -> Self {
+    pub(crate) fn new(
+        model: &ServedModel,
+        engine: EngineHandle,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let mut registry = Registry::default();
+        if let Some(recorder) = recorder {
+            registry.register_collector(Box::new(LedgerCollector(recorder)));
+        }
         let (findings, answers) = (Family::default(), Family::default());
         registry.register(
             "portcullis_http_answers",
@@ -258,7 +266,7 @@ const COUNTERS: [CounterRow; 17] = [
     ),
     (
         "portcullis_cancelled",
-        "Choices whose reader went away",
+        "Choices that were cut off: their reader went away, or the server stopped",
         |s| s.cancelled_total,
     ),
     (
@@ -308,6 +316,37 @@ impl Collector for EngineCollector {
         }
         encode_cache(&mut encoder, &status)?;
         encode_successes(&mut encoder, &status)
+    }
+}
+
+/// Reads the ledger when it is asked for.
+#[derive(Debug)]
+struct LedgerCollector(Recorder);
+
+impl Collector for LedgerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Self(recorder) = self;
+        let gauges = [
+            (
+                "portcullis_ledger_entries",
+                "Entries of the log of records",
+                recorder.checkpoint().size,
+            ),
+            (
+                "portcullis_ledger_open",
+                "Records whose end is not written yet",
+                recorder.num_open() as u64,
+            ),
+            (
+                "portcullis_ledger_failing",
+                "1 while records cannot be written, so that calls are refused",
+                recorder.trouble().is_some().into(),
+            ),
+        ];
+        for (name, help, number) in gauges {
+            encode(&mut encoder, name, help, &ConstGauge::new(number))?;
+        }
+        Ok(())
     }
 }
 

@@ -69,6 +69,7 @@ impl AppState {
         clock: Arc<dyn Clock>,
         wall: WallClock,
     ) -> Self {
+        let recorder = ledger.as_ref().map(|ledger| ledger.recorder.clone());
         let shared = Shared {
             limits: model.limits(&config),
             catalog: Catalog::new(
@@ -79,7 +80,7 @@ impl AppState {
             ),
             budgets: Arc::new(Budgets::new(config.key_quota)),
             vocabulary: VocabularyCell::default(),
-            metrics: Metrics::new(&model, engine.clone()),
+            metrics: Metrics::new(&model, engine.clone(), recorder),
             heartbeat: Heartbeat::new(config.stall_timeout),
             calls: CallCounter::default(),
             ledger,

@@ -238,6 +238,12 @@ async fn the_log_is_served_in_tiles_and_verifies() {
         chat(&server, &key, say("a word")).await;
     }
     let checkpoint = auditor.get("/v1/admissibility/checkpoint").await.text;
+    let metrics = server.get("/metrics").await.text;
+    assert!(
+        metrics.contains("portcullis_ledger_entries 7\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("portcullis_ledger_failing 0\n"));
     // A start, and two entries for each call.
     assert_eq!(checkpoint.lines().nth(1), Some("7"));
     let tile = |path: &str| {
