@@ -5,8 +5,12 @@
 )]
 
 mod audit;
+mod calls;
+mod crash;
 mod durable;
 mod gate;
+mod ledger;
 mod masks;
 mod path;
+mod rng;
 mod server;

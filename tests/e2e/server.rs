@@ -7,9 +7,20 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::{Value, json};
 
 /// The binary with nothing in its environment that could change what it does.
-fn portcullis() -> Command {
+pub(crate) fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.env_clear().env("HOME", "/nonexistent");
+    command
+}
+
+/// The command that serves the demo model from `data_dir` on a port of its own.
+pub(crate) fn serve(data_dir: &Path) -> Command {
+    let mut command = portcullis();
+    command
+        .args(["serve", "--bind", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir)
+        // Rule sets of these tests are made up as they run.
+        .args(["--rule-signatures", "allow_unsigned"]);
     command
 }
 
@@ -22,15 +33,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data_dir: &Path) -> Self {
-        let mut process = portcullis()
-            .args(["serve", "--bind", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            // Rule sets of these tests are made up as they run.
-            .args(["--rule-signatures", "allow_unsigned"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::from(serve(data_dir))
+    }
+
+    /// Starts one by this command.
+    pub(crate) fn from(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let url = lines
             .by_ref()
