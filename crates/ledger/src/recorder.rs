@@ -161,6 +161,7 @@ impl Recorder {
         let mut writer = Writer {
             state: LogState::new(replica, tree, tail.last_at, open),
             is_current: true,
+            in_trouble: false,
             owed: VecDeque::new(),
             store,
             origin,
@@ -335,6 +336,8 @@ struct Writer {
     state: LogState,
     /// Whether the state is known to be that of the storage: not after a failure.
     is_current: bool,
+    /// Whether the storage failed, and has written nothing since.
+    in_trouble: bool,
     /// Ends of calls that could not be written.
     owed: VecDeque<Message>,
     origin: String,
@@ -374,9 +377,10 @@ impl Writer {
     async fn run(mut self, mut inbox: Inbox, status: watch::Sender<Status>) {
         while let Some(messages) = self.next(&mut inbox).await {
             let written = self.write(messages).await;
+            self.in_trouble = written.is_err();
             status.send_modify(|status| match written {
                 Ok(Some(checkpoint)) => *status = Status::good(checkpoint),
-                Ok(None) => {}
+                Ok(None) => status.trouble = None,
                 Err(trouble) => status.trouble = Some(trouble),
             });
         }
@@ -444,6 +448,11 @@ impl Writer {
             .map(|message| add(&mut staging, &message.draft))
             .collect();
         if staging.is_empty() {
+            // The end of a call that could not begin is no entry. It stays owed until something is
+            // durable, or nobody would know that the trouble is over before the next call.
+            if self.in_trouble {
+                self.store.check_writable().await?;
+            }
             return Ok((results, None));
         }
         let signer = LogSigner::new(&self.origin, &self.keys.log);

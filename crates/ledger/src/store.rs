@@ -15,6 +15,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// Adds a batch, all of it or nothing. What was added is durable when this returns.
     async fn append(&self, batch: &Batch) -> Result<(), StorageError>;
 
+    /// Writes something that says nothing, to find out whether an append would be durable.
+    async fn check_writable(&self) -> Result<(), StorageError>;
+
     /// Calls that began and have not ended, in the order in which they began.
     async fn open_calls(&self) -> Result<Vec<OpenCall>, StorageError>;
 

@@ -24,6 +24,8 @@ pub(crate) struct MemoryStore {
 pub(crate) enum Trouble {
     /// Whatever is asked of it.
     Always,
+    /// Whatever is to be written; it can be read.
+    Writing,
     /// The next append fails and is written all the same.
     OnceThoughWritten,
 }
@@ -60,9 +62,17 @@ impl MemoryStore {
     }
 
     fn answer(&self) -> Result<(), StorageError> {
-        match *self.trouble.lock().unwrap() {
-            Some(Trouble::Always) => Err(StorageError::new("the disk is full")),
-            _ => Ok(()),
+        self.answer_unless(|trouble| trouble == Trouble::Always)
+    }
+
+    fn answer_writer(&self) -> Result<(), StorageError> {
+        self.answer_unless(|trouble| matches!(trouble, Trouble::Always | Trouble::Writing))
+    }
+
+    fn answer_unless(&self, fails: impl Fn(Trouble) -> bool) -> Result<(), StorageError> {
+        match self.trouble.lock().unwrap().is_some_and(fails) {
+            true => Err(StorageError::new("the disk is full")),
+            false => Ok(()),
         }
     }
 }
@@ -86,13 +96,17 @@ impl LogStore for MemoryStore {
             self.append_ms.load(Ordering::Relaxed),
         ))
         .await;
-        self.answer()?;
+        self.answer_writer()?;
         self.kept().take(batch);
         let trouble = self.trouble.lock().unwrap().take();
         match trouble {
             Some(_) => Err(StorageError::new("the disk did not answer")),
             None => Ok(()),
         }
+    }
+
+    async fn check_writable(&self) -> Result<(), StorageError> {
+        self.answer_writer()
     }
 
     async fn open_calls(&self) -> Result<Vec<OpenCall>, StorageError> {

@@ -82,6 +82,23 @@ async fn calls_are_refused_while_the_storage_fails_and_served_when_it_works_agai
     is_sound(&store);
 }
 
+/// Callers may be kept away as long as there is trouble: then no call would show that it is over.
+#[tokio::test]
+async fn trouble_is_over_once_the_storage_works_though_nobody_calls() {
+    let store = store();
+    let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
+    store.fail(Trouble::Writing);
+    let mut refused = recorder.open(call(0, None)).unwrap();
+    refused.durable().await.unwrap_err();
+    drop(refused);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let trouble = recorder.trouble();
+    assert_eq!(trouble.as_deref(), Some("the disk is full"));
+    store.fail(None);
+    until(|| recorder.trouble().is_none()).await;
+    assert_eq!(store.kept().entries.len(), 1);
+}
+
 #[tokio::test]
 async fn an_end_is_owed_until_it_can_be_written() {
     let store = store();

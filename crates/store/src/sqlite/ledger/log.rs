@@ -39,6 +39,12 @@ pub(super) async fn tail(connection: &mut SqliteConnection) -> sqlx::Result<LogT
     Ok(written.unwrap_or(tail))
 }
 
+/// Writes the first page as it is: SQLite's header has a number that nobody reads.
+pub(super) async fn touch(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let touched = query("PRAGMA user_version = 0").execute(connection).await;
+    touched.map(drop)
+}
+
 /// In the order in which they began.
 pub(super) async fn open_calls(connection: &mut SqliteConnection) -> sqlx::Result<Vec<OpenCall>> {
     query(

@@ -145,6 +145,12 @@ impl LogStore for SqliteLedger {
         Ok(work.finish(done).await?)
     }
 
+    async fn check_writable(&self) -> Result<(), StorageError> {
+        let mut work = Work::begin(&self.log, "trying to write the log").await?;
+        let done = log::touch(work.connection()).await;
+        Ok(work.finish(done.map_err(Into::into)).await?)
+    }
+
     async fn open_calls(&self) -> Result<Vec<OpenCall>, StorageError> {
         const OPERATION: &str = "looking for open records";
         let mut connection = self.log.reader(OPERATION).await?;

@@ -208,3 +208,24 @@ async fn plan(ledger: &SqliteLedger, list: sqlx::QueryBuilder<sqlx::Sqlite>) -> 
         .await
         .unwrap()
 }
+
+#[tokio::test]
+async fn to_find_out_whether_it_can_write_it_writes() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::with(SqliteLedger::open(dir.path()).await.unwrap()).await;
+    let written = || {
+        let wal = dir.path().join(format!("{LEDGER_FILE}-wal"));
+        std::fs::metadata(wal).unwrap().len()
+    };
+    let (before, tail) = (written(), server.ledger.tail().await.unwrap());
+    server.ledger.check_writable().await.unwrap();
+    assert!(written() > before);
+    assert_eq!(server.ledger.tail().await.unwrap(), tail);
+
+    set(&server, "PRAGMA query_only = ON").await;
+    let refused = server.ledger.check_writable().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("cannot be written"),
+        "{refused}"
+    );
+}
