@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::server::{Question, Server, cli, new_key, portcullis, serve};
+
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
@@ -96,7 +98,8 @@ fn they_refuse_it_after_one_byte_is_changed() {
         // Outside of what is signed, but part of the leaf.
         ("log/entries.jsonl", "\"keyid\":\"", 3),
         ("log/checkpoint", "portcullis/", 2),
-        ("log/checkpoint", "\n— ", 30),
+        // Behind the name of the log and the four bytes that name the key.
+        ("log/checkpoint", "\n— ", 60),
         ("log/rulesets/demo-bank@1.yaml", "guaranteed", 0),
         ("plain-answer.txt", "Hello", 3),
     ];
@@ -144,4 +147,81 @@ fn our_own_tool_agrees() {
     assert!(output.status.success(), "{}", said(&output));
     copy.change("log/entries.jsonl", "\"keyid\":\"", 3);
     assert_eq!(verify(&copy.file("log")).status.code(), Some(1));
+}
+
+/// One call to the demo, answered.
+async fn call(server: &Server, data_dir: &Path) {
+    let (_, key) = new_key(data_dir, "inference", "caller");
+    let question = Question {
+        text: "hi",
+        seed: 1,
+    };
+    server.chat(&key, &question, false).await;
+}
+
+fn verify(data_dir: &Path) -> serde_json::Value {
+    let output = portcullis()
+        .args(["audit", "verify", "--json"])
+        .arg(data_dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_rotate_and_the_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let witness = data.join("kept-elsewhere");
+    let witnessed = || cli(data, &["audit", "witness", witness.to_str().unwrap()]);
+    let server = Server::start(data);
+    call(&server, data).await;
+    assert_eq!(witnessed()["before"], serde_json::Value::Null);
+    let running = portcullis()
+        .args(["audit", "rotate", "--data-dir"])
+        .arg(data)
+        .output()
+        .unwrap();
+    assert!(
+        said(&running).contains("stop it first"),
+        "{}",
+        said(&running)
+    );
+    server.kill();
+    let rotated = cli(data, &["audit", "rotate"]);
+    assert_eq!(rotated.as_array().unwrap().len(), 2);
+
+    let server = Server::start(data);
+    call(&server, data).await;
+    assert_eq!(
+        witnessed()["before"],
+        3,
+        "the log of the new keys continues the old one"
+    );
+    server.kill();
+
+    // And with keys that the operator brings.
+    let pem = |name: &str| {
+        let path = data.join(name);
+        let made = Command::new("openssl")
+            .args(["genpkey", "-algorithm", "ed25519", "-out"])
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        path
+    };
+    let mut command = serve(data);
+    let record_key = fs::read_to_string(pem("own-record.pem")).unwrap();
+    command.env("PORTCULLIS_RECORD_KEY", record_key);
+    command.arg("--log-key-file").arg(pem("own-log.pem"));
+    let server = Server::from(command);
+    call(&server, data).await;
+    assert_eq!(witnessed()["before"], 6);
+    server.kill();
+    let report = verify(data);
+    assert_eq!(report["calls"], 3);
+    let keys = report["keys"].as_array().unwrap().iter();
+    let record_keys = keys.filter(|key| key["kind"] == "record").count();
+    assert_eq!(record_keys, 3, "{report}");
 }
