@@ -14,6 +14,8 @@ pub(crate) struct Ask {
     pub(crate) text: &'static str,
     pub(crate) seed: u64,
     pub(crate) choices: usize,
+    /// It goes on up to so many, whatever it says; by default it ends where the model does.
+    pub(crate) tokens: Option<usize>,
 }
 
 /// How a client listens.
@@ -57,16 +59,7 @@ pub(crate) struct Choice {
 impl Ask {
     /// Calls the server at `url`.
     pub(crate) async fn call(&self, client: &reqwest::Client, url: &str, manner: Manner) -> Heard {
-        let body = json!({
-            "model": "demo",
-            "messages": [{"role": "user", "content": self.text}],
-            "seed": self.seed,
-            "temperature": 0.9,
-            "n": self.choices,
-            "stream": manner.stream,
-        });
-        let request = client.post(format!("{url}/v1/chat/completions"));
-        let request = request.bearer_auth(&self.key).json(&body);
+        let request = self.request(client, url, manner.stream);
         let mut heard = Heard::default();
         let listening = heard.listen(request);
         let listened = match manner.patience {
@@ -80,14 +73,84 @@ impl Ask {
         };
         heard
     }
+
+    /// Calls for a stream and waits for its first text.
+    pub(crate) async fn begin(&self, client: &reqwest::Client, url: &str) -> Listening {
+        let request = self.request(client, url, true);
+        let mut heard = Heard::default();
+        let mut answer = heard.begin(request).await.unwrap();
+        while heard.choices().iter().all(|choice| choice.text.is_empty()) {
+            let bytes = answer.chunk().await.unwrap();
+            let bytes = bytes.unwrap_or_else(|| panic!("no text: {heard:?}"));
+            heard.body.extend_from_slice(&bytes);
+        }
+        Listening { answer, heard }
+    }
+
+    fn request(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        stream: bool,
+    ) -> reqwest::RequestBuilder {
+        let request = client.post(format!("{url}/v1/chat/completions"));
+        request.bearer_auth(&self.key).json(&self.body(stream))
+    }
+
+    pub(crate) fn body(&self, stream: bool) -> Value {
+        json!({
+            "model": "demo",
+            "messages": [{"role": "user", "content": self.text}],
+            "seed": self.seed,
+            "temperature": 0.9,
+            "n": self.choices,
+            "stream": stream,
+            "max_tokens": self.tokens.unwrap_or(256),
+            "ignore_eos": self.tokens.is_some(),
+        })
+    }
+}
+
+/// A stream of which some text is there.
+pub(crate) struct Listening {
+    answer: reqwest::Response,
+    heard: Heard,
+}
+
+impl Listening {
+    /// Listens to the end.
+    pub(crate) async fn rest(mut self) -> Heard {
+        self.heard.end = match self.heard.read(&mut self.answer).await {
+            Ok(()) => Ended::Complete,
+            Err(_) => Ended::Broken,
+        };
+        self.heard
+    }
+
+    /// Goes away.
+    pub(crate) fn leave(self) -> Heard {
+        self.heard
+    }
 }
 
 impl Heard {
     async fn listen(&mut self, request: reqwest::RequestBuilder) -> reqwest::Result<()> {
-        let mut answer = request.send().await?;
+        let mut answer = self.begin(request).await?;
+        self.read(&mut answer).await
+    }
+
+    async fn begin(
+        &mut self,
+        request: reqwest::RequestBuilder,
+    ) -> reqwest::Result<reqwest::Response> {
+        let answer = request.send().await?;
         self.status = Some(answer.status().as_u16());
         let named = answer.headers().get("x-admissibility-record");
         self.record = named.map(|id| RecordId::parse(id.to_str().unwrap()).unwrap());
+        Ok(answer)
+    }
+
+    async fn read(&mut self, answer: &mut reqwest::Response) -> reqwest::Result<()> {
         while let Some(bytes) = answer.chunk().await? {
             self.body.extend_from_slice(&bytes);
         }
@@ -100,6 +163,17 @@ impl Heard {
             true => serde_json::from_slice(&self.body).map_or(Vec::new(), |body| of_whole(&body)),
             false => of_events(&self.events()),
         }
+    }
+
+    /// The error that the answer is, or ends in.
+    pub(crate) fn error(&self) -> Option<Value> {
+        let error = self.last()?["error"].take();
+        error.is_object().then_some(error)
+    }
+
+    /// Whether the stream ends as it has to.
+    pub(crate) fn is_done(&self) -> bool {
+        self.body.ends_with(b"data: [DONE]\n\n")
     }
 
     /// What the answer says of the gate and of its record, where it came to its end.

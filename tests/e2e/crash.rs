@@ -156,6 +156,7 @@ async fn learn(data_dir: &Path) -> Vec<Arc<Known>> {
             text: QUESTIONS[seed as usize / 2 % QUESTIONS.len()],
             seed,
             choices: 1 + usize::from(seed % 5 == 0),
+            tokens: None,
         };
         let new = Known::learn(&server, ask).await;
         if missing.contains(&new.kind) {
@@ -290,7 +291,11 @@ impl Told {
         assert_eq!(heard.status, Some(known.status), "{self}");
         let choices = self.choices();
         match heard.end {
-            Ended::Complete => assert_eq!(choices, known.choices, "{self}"),
+            Ended::Complete => {
+                assert_eq!(choices, known.choices, "{self}");
+                let must_say_so = self.manner.stream && known.status == 200;
+                assert_eq!(heard.is_done(), must_say_so, "{self}");
+            }
             _ => assert!(known.begins_with(&choices), "{self}"),
         }
         let released = |end: &CallEnd| end.choices.iter().map(|it| it.released_bytes).sum::<u64>();

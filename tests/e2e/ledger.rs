@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use portcullis_ledger::{
-    Audit, Closed, KeyKind, LogReport, LogStore, Predicate, RecordId, Salt, TrustedKeys, unseal,
+    Audit, CallEnd, Closed, KeyKind, LogReport, LogStore, Predicate, RecordId, Salt, TrustedKeys,
+    unseal,
 };
 use portcullis_sign::PublicKey;
 use portcullis_store::{Records, SqliteLedger};
+
+use crate::calls::{Choice, Heard};
 
 pub(crate) struct Ledger {
     pub(crate) calls: BTreeMap<RecordId, Recorded>,
@@ -68,10 +71,44 @@ impl Ledger {
         }
     }
 
+    /// What the log says of the call that a client heard.
+    pub(crate) fn of(&self, heard: &Heard) -> &Recorded {
+        let id = heard.record.as_ref().expect("an answer names its record");
+        let call = self.calls.get(id);
+        call.unwrap_or_else(|| panic!("{id} is not on record"))
+    }
+
+    /// That what was released begins with what the client heard, and, if the client heard `all`, is
+    /// that.
+    pub(crate) async fn check_released(&self, heard: &Heard, all: &[Choice]) {
+        let salt = self.salt(heard.record.as_ref().unwrap()).await;
+        let end = self.of(heard).end();
+        assert_eq!(end.choices.len(), all.len());
+        for ((end, all), heard) in end.choices.iter().zip(all).zip(heard.choices()) {
+            let released = end.released_bytes as usize;
+            let text = &all.text.as_bytes()[..released];
+            assert_eq!(end.output_commitment, salt.commit(text), "{all:?}");
+            assert!(
+                text.starts_with(heard.text.as_bytes()),
+                "{heard:?}, {released} of {all:?}"
+            );
+        }
+    }
+
     /// What the commitments of a call are salted with.
     pub(crate) async fn salt(&self, id: &RecordId) -> Salt {
         let record = self.store.record(id).await.unwrap();
         record.expect("listed").salt.expect("not erased")
+    }
+}
+
+impl Recorded {
+    /// How the call ended.
+    pub(crate) fn end(&self) -> &CallEnd {
+        match self.closed.as_slice() {
+            [closed] => &closed.end,
+            ends => panic!("{} ends", ends.len()),
+        }
     }
 }
 

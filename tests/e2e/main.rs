@@ -7,6 +7,7 @@
 mod audit;
 mod calls;
 mod crash;
+mod disk;
 mod durable;
 mod gate;
 mod ledger;

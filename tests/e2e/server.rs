@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -57,6 +58,28 @@ impl Server {
             url,
             client: reqwest::Client::new(),
         }
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = self.process_id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(told.unwrap().success());
+    }
+
+    /// How it ended; it is to end within `patience`.
+    pub(crate) async fn ended_within(mut self, patience: Duration) -> ExitStatus {
+        for _ in 0..patience.as_millis() / 10 {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the server has not ended within {patience:?}");
     }
 
     /// kill -9.

@@ -20,7 +20,7 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// The step loop advances, or has nothing to do, and new calls are taken.
+/// The step loop advances, or has nothing to do, and new calls are taken and can be recorded.
 pub(super) async fn health(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     if app.engine.is_draining() {
         return Err(ApiError::unavailable(
@@ -29,7 +29,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Json<Value>, ApiErr
         ));
     }
     match app.heartbeat.observe(&app.engine.status(), app.clock.now()) {
-        Pulse::Beating => Ok(Json(json!({"status": "ok"}))),
+        Pulse::Beating => recorded(&app).map(|()| Json(json!({"status": "ok"}))),
         Pulse::Stalled(still) => Err(ApiError::unavailable(
             "stalled",
             format!(
@@ -40,6 +40,21 @@ pub(super) async fn health(State(app): State<App>) -> Result<Json<Value>, ApiErr
         Pulse::Stopped => Err(ApiError::unavailable(
             "engine_stopped",
             "the engine has stopped; the server's log says why, and it must be restarted",
+        )),
+    }
+}
+
+/// The writer of the ledger tries again twice a second, so this is never old.
+fn recorded(app: &App) -> Result<(), ApiError> {
+    let trouble = app
+        .ledger
+        .as_ref()
+        .and_then(|ledger| ledger.recorder.trouble());
+    match trouble {
+        None => Ok(()),
+        Some(trouble) => Err(ApiError::unavailable(
+            "unrecorded",
+            format!("records cannot be written, so calls are refused: {trouble}"),
         )),
     }
 }

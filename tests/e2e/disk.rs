@@ -1,0 +1,224 @@
+//! A disk that is full, and files that cannot be written: calls are refused rather than answered
+//! without a record, and answered again once they can be.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use portcullis_ledger::Outcome;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::calls::{Ask, Ended, Heard, Manner};
+use crate::ledger::Ledger;
+use crate::server::{Server, serve};
+
+/// The demo model and the databases, and some room.
+const DISK_BYTES: usize = 16 << 20;
+/// After room is made, calls are answered within this time, and what is owed is written.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// A server whose data directory is a small disk that nobody else sees.
+struct World {
+    server: Server,
+    client: reqwest::Client,
+    /// The disk, as seen from here.
+    disk: PathBuf,
+    key: String,
+    _folder: TempDir,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_calls_and_no_restart_is_needed() {
+    let name = "a_full_disk_stops_calls_and_no_restart_is_needed";
+    let Some(world) = World::start() else {
+        return skip(
+            name,
+            "this user may not mount a disk in a namespace of its own",
+        );
+    };
+    for round in 0..2 {
+        let [first, second] = [0, 1].map(|n| world.long(10 * round + n));
+        let mut under_way = Vec::new();
+        for ask in [&first, &second] {
+            under_way.push(ask.begin(&world.client, &world.server.url).await);
+        }
+        world.fill();
+        world.check_refused().await;
+        let mut owed = Vec::new();
+        for listening in under_way {
+            owed.push(listening.rest().await);
+        }
+        for heard in &owed {
+            world.check_cut_off(heard);
+        }
+        world.check_refused().await;
+        // Nothing is under way any more, and the trouble is not over for that.
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.health().await.0, 503);
+
+        let room = Instant::now();
+        fs::remove_file(world.disk.join("ballast")).unwrap();
+        // Nobody calls meanwhile.
+        let ledger = world.ledger_once_closed(&owed).await;
+        assert_eq!(world.health().await, (200, Value::Null));
+        let answered = world.call(true).await;
+        assert_eq!(answered.status, Some(200), "{answered:?}");
+        assert!(room.elapsed() < RECOVERY, "{:?}", room.elapsed());
+
+        for heard in &owed {
+            // It was computed to its end, and all of it had left but the last word.
+            assert_eq!(ledger.of(heard).end().outcome, Outcome::Finished);
+            ledger.check_released(heard, &heard.choices()).await;
+        }
+        let ledger = world.ledger().await;
+        assert_eq!(ledger.of(&answered).end().outcome, Outcome::Finished);
+    }
+    world.server.terminate();
+    let ended = world.server.ended_within(Duration::from_secs(10)).await;
+    assert!(ended.success(), "{ended}");
+}
+
+impl World {
+    /// `None` where that is not allowed.
+    fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let allowed = on_small_disk(&Command::new("true"), folder.path()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let server = Server::from(on_small_disk(&serve(folder.path()), folder.path()));
+        let root = PathBuf::from(format!("/proc/{}/root", server.process_id()));
+        let disk = root.join(folder.path().strip_prefix("/").unwrap());
+        let key = fs::read_to_string(disk.join("demo/inference.key")).unwrap();
+        Some(Self {
+            server,
+            client: reqwest::Client::new(),
+            disk,
+            key: key.trim().to_owned(),
+            _folder: folder,
+        })
+    }
+
+    /// A call that takes a while.
+    fn long(&self, seed: u64) -> Ask {
+        Ask {
+            key: self.key.clone(),
+            text: "Tell me about the Growth Fund",
+            seed,
+            choices: 1,
+            tokens: Some(400),
+        }
+    }
+
+    async fn call(&self, stream: bool) -> Heard {
+        let ask = Ask {
+            tokens: Some(4),
+            ..self.long(0)
+        };
+        let manner = Manner {
+            stream,
+            patience: None,
+        };
+        ask.call(&self.client, &self.server.url, manner).await
+    }
+
+    /// Leaves no room on the disk.
+    fn fill(&self) {
+        let mut ballast = File::create(self.disk.join("ballast")).unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        while !bytes.is_empty() {
+            while ballast.write_all(&bytes).is_ok() {}
+            bytes.truncate(bytes.len() / 2);
+        }
+    }
+
+    /// Calls are told why they are not answered, and so is who asks for the server's health.
+    async fn check_refused(&self) {
+        for stream in [true, false, true] {
+            let heard = self.call(stream).await;
+            assert_eq!(heard.status, Some(503), "{heard:?}");
+            let error = heard.error().unwrap();
+            assert_eq!(error["code"], "unrecorded");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("the disk is full; make room"), "{message}");
+            assert_eq!((heard.record.as_ref(), heard.choices()), (None, Vec::new()));
+        }
+        let (status, error) = self.health().await;
+        assert_eq!((status, error["code"].as_str()), (503, Some("unrecorded")));
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("the disk is full; make room"), "{message}");
+        let (status, _) = self.get("/live").await;
+        assert_eq!(status, 200);
+    }
+
+    /// A stream that was under way ends with the same error.
+    fn check_cut_off(&self, heard: &Heard) {
+        assert_eq!((heard.status, heard.end), (Some(200), Ended::Complete));
+        assert!(heard.is_done());
+        let error = heard.error().unwrap();
+        assert_eq!(error["code"], "unrecorded");
+        let finish_reason = heard.choices()[0].finish_reason.clone();
+        assert_eq!(finish_reason, None, "it is not said to have ended well");
+    }
+
+    /// The ledger, once the ends of these calls are in it.
+    async fn ledger_once_closed(&self, owed: &[Heard]) -> Ledger {
+        loop {
+            let ledger = self.ledger().await;
+            if owed.iter().all(|heard| !ledger.of(heard).closed.is_empty()) {
+                return ledger;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Read from a copy: SQLite takes the way to the disk for one that leads through our own root.
+    async fn ledger(&self) -> Ledger {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(&self.disk).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name.ends_with(".db") || name.ends_with("-wal") {
+                fs::copy(entry.path(), copy.path().join(name)).unwrap();
+            }
+        }
+        Ledger::read(copy.path(), None).await
+    }
+
+    async fn health(&self) -> (u16, Value) {
+        self.get("/health").await
+    }
+
+    /// The status, and the error if there is one.
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let get = reqwest::Method::GET;
+        let (status, mut body) = self.server.send(get, path, &self.key, "").await;
+        (status, body["error"].take())
+    }
+}
+
+/// The command in namespaces of its own, with a small disk on `folder`.
+fn on_small_disk(command: &Command, folder: &Path) -> Command {
+    let mut small = Command::new("/usr/bin/unshare");
+    small
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/nonexistent")
+        .args(["--map-root-user", "--mount", "sh", "-c"])
+        .arg(format!(
+            "mount -t tmpfs -o size={DISK_BYTES} tmpfs \"$0\" && exec \"$@\""
+        ))
+        .arg(folder)
+        .arg(command.get_program())
+        .args(command.get_args());
+    small
+}
+
+/// Also where the output of tests is captured.
+fn skip(test: &str, reason: &str) {
+    writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").unwrap();
+}
