@@ -425,7 +425,7 @@ impl Writer {
                 Ok(checkpoint)
             }
             Err(error) => {
-                let trouble: Arc<str> = error.to_string().into();
+                let trouble: Arc<str> = error.in_short().into();
                 tracing::error!(%error, "records cannot be written; calls are refused until they can");
                 self.is_current = false;
                 let owed = messages

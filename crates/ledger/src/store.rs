@@ -49,14 +49,34 @@ pub struct OpenCall {
     pub opened: LeafRef,
 }
 
-/// The storage does not do what it should, in words for those who run it.
+/// The storage does not do what it should. Shown, it says all that is known, for the operator.
 #[derive(Debug, Error)]
-#[error("{0}")]
-pub struct StorageError(pub Box<dyn std::error::Error + Send + Sync>);
+#[error("{reason}")]
+pub struct StorageError {
+    reason: Box<dyn std::error::Error + Send + Sync>,
+    in_short: String,
+}
 
 impl StorageError {
-    /// With any reason.
+    /// With any reason, of which callers learn nothing.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(reason.into())
+        Self::told_as("the server's log says why", reason)
+    }
+
+    /// With what callers may learn, who need not know where things are on this machine.
+    pub fn told_as(
+        in_short: impl Into<String>,
+        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            reason: reason.into(),
+            in_short: in_short.into(),
+        }
+    }
+
+    /// What callers may learn.
+    #[must_use]
+    pub fn in_short(&self) -> &str {
+        &self.in_short
     }
 }

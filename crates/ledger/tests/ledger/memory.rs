@@ -71,7 +71,10 @@ impl MemoryStore {
 
     fn answer_unless(&self, fails: impl Fn(Trouble) -> bool) -> Result<(), StorageError> {
         match self.trouble.lock().unwrap().is_some_and(fails) {
-            true => Err(StorageError::new("the disk is full")),
+            true => Err(StorageError::told_as(
+                "the disk is full",
+                "in a test: the disk is full",
+            )),
             false => Ok(()),
         }
     }

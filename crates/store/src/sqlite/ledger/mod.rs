@@ -124,8 +124,12 @@ impl SqliteLedger {
 }
 
 impl From<StoreError> for StorageError {
+    /// The path of the database is for the operator alone.
     fn from(error: StoreError) -> Self {
-        Self::new(error)
+        match &error {
+            StoreError::Unusable { reason, .. } => Self::told_as(reason.to_string(), error),
+            _ => Self::new(error),
+        }
     }
 }
 
