@@ -54,6 +54,15 @@ grammar-memory GRAMMARS="10000":
 fuzz SECONDS="60":
     scripts/fuzz all {{SECONDS}}
 
+# Calls per second with records beside none, in pairs.
+ledger-overhead:
+    cargo build --release
+    scripts/ledger-overhead
+
+# Kills the server at random moments, so many times, and reads its ledger.
+crash KILLS="3000":
+    PORTCULLIS_CRASH_KILLS={{KILLS}} cargo test -p portcullis --test e2e crash -- --nocapture
+
 # Throughput with 50 enforced rules beside none, in pairs.
 gate-overhead:
     cargo build --release

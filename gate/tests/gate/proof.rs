@@ -1,7 +1,9 @@
 //! The law, on random rule sets and streams, and on weaker gates, for which it must not hold.
 //!
 //! The normal run takes 100,000 completions. `PROPTEST_CASES` says how many of each property to
-//! take instead: `just gate-proof` takes a million.
+//! take instead: `just gate-proof` takes a million. The law of release held for a million on
+//! 2026-11-21 (`PROPTEST_CASES=1000000 cargo test --release -p portcullis-gate --test gate --
+//! proof::what_is_released_equals`, 3,264 s on part of a core, fresh seed).
 
 use proptest::{collection::vec, prelude::*};
 
