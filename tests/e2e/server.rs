@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The binary with nothing in its environment that could change what it does.
 pub(crate) fn portcullis() -> Command {
@@ -23,6 +24,12 @@ pub(crate) fn serve(data_dir: &Path) -> Command {
         // Rule sets of these tests are made up as they run.
         .args(["--rule-signatures", "allow_unsigned"]);
     command
+}
+
+/// A data directory in memory, where there is one: on a disk that is busy for others a call may
+/// begin seconds after it was computed.
+pub(crate) fn quick_folder() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
 }
 
 /// A server with the demo model on a port of its own. Dropping it kills it.

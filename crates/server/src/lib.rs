@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod budget;
 mod config;
+mod connection;
 mod error;
 mod health;
 mod ids;

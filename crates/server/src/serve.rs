@@ -13,6 +13,7 @@ use portcullis_store::Erased;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
+use crate::connection::Severable;
 use crate::routes::router;
 use crate::state::{App, AppState};
 
@@ -42,7 +43,8 @@ pub async fn serve(
         app.open.store(false, Ordering::Release);
     }
     let (close, closed) = oneshot::channel::<()>();
-    let listener = listener.tap_io(send_at_once);
+    let (sever, severed) = watch::channel(false);
+    let listener = Severable::new(listener.tap_io(send_at_once), severed);
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async {
         // A closed door counts as told to close.
         let _ = closed.await;
@@ -54,7 +56,7 @@ pub async fn serve(
         never = watch_pulse(&app) => match never {},
         never = keep_to_retention(&app) => match never {},
     }
-    drain(&app, at_once).await;
+    drain(&app, at_once, &sever).await;
     // The server may have ended on its own by now; then there is nobody to tell.
     drop(close);
     match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
@@ -108,7 +110,7 @@ async fn keep_to_retention(app: &App) -> Infallible {
     }
 }
 
-async fn drain(app: &App, at_once: impl Future<Output = ()>) {
+async fn drain(app: &App, at_once: impl Future<Output = ()>, sever: &watch::Sender<bool>) {
     app.engine.drain();
     tracing::info!(calls = app.calls.running(), "draining");
     let timeout = app.config.drain_timeout;
@@ -120,8 +122,14 @@ async fn drain(app: &App, at_once: impl Future<Output = ()>) {
         let calls = app.calls.running();
         tracing::warn!(calls, ?timeout, "calls are cut off by the shutdown");
         app.cut_off.send_replace(true);
-        // They go on record meanwhile; a reader that takes nothing does not hold up the end.
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, app.calls.all_ended()).await;
+        if tokio::time::timeout(FLUSH_TIMEOUT, app.calls.all_ended())
+            .await
+            .is_err()
+        {
+            // Their readers take nothing. They go on record once their connections are gone.
+            sever.send_replace(true);
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, app.calls.all_ended()).await;
+        }
     }
 }
 
