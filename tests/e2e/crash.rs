@@ -334,7 +334,7 @@ impl Told {
             let text = text.unwrap_or_else(|| panic!("{self}: {end:?} and {known:?}"));
             assert_eq!(
                 end.output_commitment,
-                salt.commit(text),
+                salt.of(&format!("choice/{number}")).commit(text),
                 "{self}: {known:?}"
             );
             if is_whole {

@@ -84,7 +84,9 @@ impl Ledger {
         let salt = self.salt(heard.record.as_ref().unwrap()).await;
         let end = self.of(heard).end();
         assert_eq!(end.choices.len(), all.len());
-        for ((end, all), heard) in end.choices.iter().zip(all).zip(heard.choices()) {
+        let choices = end.choices.iter().zip(all).zip(heard.choices());
+        for (number, ((end, all), heard)) in choices.enumerate() {
+            let salt = salt.of(&format!("choice/{number}"));
             let released = end.released_bytes as usize;
             let text = &all.text.as_bytes()[..released];
             assert_eq!(end.output_commitment, salt.commit(text), "{all:?}");

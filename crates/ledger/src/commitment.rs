@@ -36,6 +36,14 @@ impl Salt {
         &self.0
     }
 
+    /// The salt for one use of this one: `request`, `prompt/0`, `choice/0`. SHA-256 over the salt and
+    /// the name of the use, so that who is shown it learns nothing about other uses.
+    #[must_use]
+    pub fn of(&self, usage: &str) -> Self {
+        let digest = Sha256::new_with_prefix(self.0).chain_update(usage);
+        Self(digest.finalize().into())
+    }
+
     /// SHA-256 over the salt and then `bytes`, in hexadecimal.
     #[must_use]
     pub fn commit(&self, bytes: &[u8]) -> String {
@@ -113,5 +121,7 @@ mod tests {
         assert_eq!(salt.commit(b"Yes."), by_hand);
         assert_eq!(salt.commit_parts([b"Ye".as_slice(), b"s."]), by_hand);
         assert_ne!(Salt::from_bytes([8; 32]).commit(b"Yes."), by_hand);
+        let of_choice = plain_digest(&[&[7; 32], b"choice/0".as_slice()].concat());
+        assert_eq!(hex::encode(salt.of("choice/0").as_bytes()), of_choice);
     }
 }

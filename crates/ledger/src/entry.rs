@@ -109,8 +109,10 @@ pub struct Opened {
 /// What was asked, and what holds for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// Name of the request in the server's log, or what the client called it.
-    pub request_id: String,
+    /// Name of the request in the server's log. None where the client gave it one of its own, which
+    /// could say anything, and would stay for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// The route.
     pub endpoint: String,
     /// Whose cache it may use.
@@ -131,11 +133,11 @@ pub struct Call {
     pub choices: u32,
     /// Whether text is sent as it is admitted.
     pub stream: bool,
-    /// Salted digest of the request's body.
+    /// Digest of the request's body, salted for `request`.
     pub request_commitment: String,
-    /// Salted digest of what the model reads: for each prompt its tokens, four bytes each with the
-    /// lowest first. None if a rule refused the prompt.
-    pub prompt_commitment: Option<String>,
+    /// Digests of what the model reads, salted for `prompt/0` and so on: of each prompt its tokens,
+    /// four bytes each with the lowest first. Empty if a rule refused a prompt.
+    pub prompt_commitments: Vec<String>,
     /// The class that says how long its text is kept, if it is kept at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<String>,
@@ -242,17 +244,29 @@ impl CallEnd {
         }
     }
 
-    /// The same in fewer words, for an entry that would be too long: findings and passes are
-    /// counted, not listed.
+    /// The same in fewer words, for an entry that would be too long: rules that passed or did not
+    /// run are counted, not listed, and of findings and of rules that found something the first are
+    /// kept. Who refused, what was released and what it cost always stay.
     #[must_use]
     pub fn shortened(mut self) -> Self {
-        self.findings.clear();
+        self.findings.truncate(LISTED_MAX);
         for checks in &mut self.checks {
-            checks.pass_unlisted += checks.pass.len() as u64;
-            checks.pass.clear();
+            checks.pass_unlisted += drop_beyond(&mut checks.pass, 0);
+            checks.not_run_unlisted += drop_beyond(&mut checks.not_run, 0);
+            checks.fail_unlisted += drop_beyond(&mut checks.fail, LISTED_MAX);
+            checks.fail_unlisted += drop_beyond(&mut checks.error, LISTED_MAX);
         }
         self
     }
+}
+
+/// What a shortened end lists of each kind.
+const LISTED_MAX: usize = 8;
+
+fn drop_beyond(rules: &mut Vec<String>, max: usize) -> u64 {
+    let beyond = rules.len().saturating_sub(max);
+    rules.truncate(max);
+    beyond as u64
 }
 
 /// How a call ended.
@@ -331,7 +345,7 @@ pub struct RefusedBy {
 pub struct ChoiceEnd {
     /// As the client was told; none if it was not told.
     pub finish_reason: Option<String>,
-    /// Salted digest of the released text.
+    /// Digest of the released text, salted for `choice/0` and so on.
     pub output_commitment: String,
     /// Released text, in bytes.
     pub released_bytes: u64,
@@ -358,6 +372,12 @@ pub struct Checks {
     /// Rules that passed and are not listed, because the entry would be too long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pass_unlisted: u64,
+    /// The same of rules that did not run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_run_unlisted: u64,
+    /// The same of rules that found something or could not be evaluated: the first are listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fail_unlisted: u64,
 }
 
 #[expect(

@@ -134,6 +134,8 @@ type Inbox = mpsc::Receiver<Message>;
 
 struct Message {
     draft: Draft,
+    /// What is owed in place of an end that cannot be written at once.
+    if_late: Option<Box<CallEnd>>,
     done: Done,
     /// Given back once the call is closed for good.
     place: Option<OwnedSemaphorePermit>,
@@ -192,7 +194,7 @@ impl Recorder {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unrecorded::TooManyOpen { max })?;
         let id = new.record_id.clone();
-        let opening = send(&self.inbox, Draft::Open(Box::new(new)), None);
+        let opening = send(&self.inbox, Draft::Open(Box::new(new)), None, None);
         Ok(OpenRecord {
             id,
             inbox: self.inbox.clone(),
@@ -212,6 +214,15 @@ impl Recorder {
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.status.borrow().trouble.clone()
+    }
+
+    /// Waits until every record that is open now is closed for good, and none can be opened any
+    /// more.
+    pub async fn settle(&self) {
+        let all = u32::try_from(self.max_open).unwrap_or(u32::MAX);
+        if let Ok(places) = self.places.acquire_many(all).await {
+            places.forget();
+        }
     }
 
     /// Records that are open.
@@ -260,12 +271,23 @@ impl OpenRecord {
     /// Hands the end of the call to the log. It is written whether or not anybody waits for it.
     #[must_use = "whoever wants to be sure waits for it"]
     pub fn close(mut self, end: CallEnd) -> Closing {
-        Closing(self.send_end(end))
+        Closing(self.send_end(end, None))
     }
 
-    fn send_end(&mut self, end: CallEnd) -> oneshot::Receiver<Result<(), Unrecorded>> {
+    /// The same for an end that is another one if it cannot be written at once: then `if_late` is
+    /// owed in its place.
+    #[must_use = "whoever wants to be sure waits for it"]
+    pub fn close_or(mut self, end: CallEnd, if_late: CallEnd) -> Closing {
+        Closing(self.send_end(end, Some(Box::new(if_late))))
+    }
+
+    fn send_end(
+        &mut self,
+        end: CallEnd,
+        if_late: Option<Box<CallEnd>>,
+    ) -> oneshot::Receiver<Result<(), Unrecorded>> {
         let draft = Draft::Close(self.id.clone(), end);
-        send(&self.inbox, draft, self.place.take())
+        send(&self.inbox, draft, if_late, self.place.take())
     }
 }
 
@@ -273,7 +295,7 @@ impl Drop for OpenRecord {
     fn drop(&mut self) {
         if self.place.is_some() {
             // Nobody waits for it, and it is written all the same.
-            drop(self.send_end(CallEnd::unknown(Outcome::EngineError)));
+            drop(self.send_end(CallEnd::unknown(Outcome::EngineError), None));
         }
     }
 }
@@ -296,10 +318,16 @@ impl Closing {
 fn send(
     inbox: &mpsc::Sender<Message>,
     draft: Draft,
+    if_late: Option<Box<CallEnd>>,
     place: Option<OwnedSemaphorePermit>,
 ) -> oneshot::Receiver<Result<(), Unrecorded>> {
     let (done, receiver) = oneshot::channel();
-    drop(inbox.try_send(Message { draft, done, place }));
+    drop(inbox.try_send(Message {
+        draft,
+        if_late,
+        done,
+        place,
+    }));
     receiver
 }
 
@@ -376,14 +404,35 @@ impl Writer {
     /// Writes until every recorder and every open record is gone and nothing is owed.
     async fn run(mut self, mut inbox: Inbox, status: watch::Sender<Status>) {
         while let Some(messages) = self.next(&mut inbox).await {
-            let written = self.write(messages).await;
-            self.in_trouble = written.is_err();
-            status.send_modify(|status| match written {
-                Ok(Some(checkpoint)) => *status = Status::good(checkpoint),
-                Ok(None) => status.trouble = None,
-                Err(trouble) => status.trouble = Some(trouble),
-            });
+            match self.try_write(&messages).await {
+                Ok(Written {
+                    results,
+                    checkpoint,
+                }) => {
+                    self.in_trouble = false;
+                    // First the checkpoint: whoever is answered may ask for a proof at once.
+                    status.send_modify(|status| status.is_good(checkpoint));
+                    let answered = messages.into_iter().zip(results);
+                    answered.for_each(|(message, result)| message.answer(result));
+                }
+                Err(error) => self.fail(messages, &error, &status),
+            }
         }
+    }
+
+    fn fail(
+        &mut self,
+        messages: Vec<Message>,
+        error: &StorageError,
+        status: &watch::Sender<Status>,
+    ) {
+        tracing::error!(%error, "records cannot be written; calls are refused until they can");
+        (self.in_trouble, self.is_current) = (true, false);
+        let trouble: Arc<str> = error.in_short().into();
+        status.send_modify(|status| status.trouble = Some(Arc::clone(&trouble)));
+        let owed = messages.into_iter();
+        self.owed
+            .extend(owed.filter_map(|message| message.fail(&trouble)));
     }
 
     /// What is to be written next: what is owed, and what came in the meantime. `None` when nothing
@@ -403,7 +452,9 @@ impl Writer {
         };
         let mut messages: Vec<_> = self.owed.drain(..self.owed.len().min(BATCH_MAX)).collect();
         messages.extend(first);
-        while messages.len() < BATCH_MAX
+        // However much is owed, nobody waits longer for it.
+        let most = messages.len() + BATCH_MAX;
+        while messages.len() < most
             && let Ok(message) = inbox.try_recv()
         {
             messages.push(message);
@@ -411,36 +462,8 @@ impl Writer {
         Some(messages)
     }
 
-    /// Writes what can be written and tells everybody what came of it. Gives the new checkpoint if
-    /// there is one, or why nothing could be written.
-    async fn write(
-        &mut self,
-        messages: Vec<Message>,
-    ) -> Result<Option<SignedCheckpoint>, Arc<str>> {
-        match self.try_write(&messages).await {
-            Ok((results, checkpoint)) => {
-                for (message, result) in messages.into_iter().zip(results) {
-                    message.answer(result);
-                }
-                Ok(checkpoint)
-            }
-            Err(error) => {
-                let trouble: Arc<str> = error.in_short().into();
-                tracing::error!(%error, "records cannot be written; calls are refused until they can");
-                self.is_current = false;
-                let owed = messages
-                    .into_iter()
-                    .filter_map(|message| message.fail(&trouble));
-                self.owed.extend(owed.collect::<Vec<_>>());
-                Err(trouble)
-            }
-        }
-    }
-
-    async fn try_write(
-        &mut self,
-        messages: &[Message],
-    ) -> Result<(Vec<Result<(), Unrecorded>>, Option<SignedCheckpoint>), StorageError> {
+    /// Writes what can be written.
+    async fn try_write(&mut self, messages: &[Message]) -> Result<Written, StorageError> {
         self.catch_up(messages).await?;
         let mut staging = self.state.stage(&self.keys, self.now());
         let results = messages
@@ -453,14 +476,20 @@ impl Writer {
             if self.in_trouble {
                 self.store.check_writable().await?;
             }
-            return Ok((results, None));
+            return Ok(Written {
+                results,
+                checkpoint: None,
+            });
         }
         let signer = LogSigner::new(&self.origin, &self.keys.log);
         let staged = staging.finish(&signer).map_err(StorageError::new)?;
         self.store.append(&staged.batch).await?;
-        let checkpoint = staged.batch.checkpoint.clone();
+        let checkpoint = Some(staged.batch.checkpoint.clone());
         self.state.apply(staged);
-        Ok((results, Some(checkpoint)))
+        Ok(Written {
+            results,
+            checkpoint,
+        })
     }
 
     /// Asks the storage for what must be known before these can be written.
@@ -484,6 +513,14 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// What came of messages.
+struct Written {
+    /// Of each.
+    results: Vec<Result<(), Unrecorded>>,
+    /// The new one, if there is one.
+    checkpoint: Option<SignedCheckpoint>,
 }
 
 /// An end that says too much is said in fewer words: a call must not stay open for it.
@@ -510,10 +547,22 @@ impl Message {
     /// Tells that it could not be written. What began is not to begin; what ended is owed, and
     /// keeps its place.
     fn fail(self, trouble: &Arc<str>) -> Option<Self> {
-        let Self { draft, done, place } = self;
+        let Self {
+            draft,
+            if_late,
+            done,
+            place,
+        } = self;
         drop(done.send(Err(Unrecorded::Storage(Arc::clone(trouble)))));
-        let done = oneshot::channel().0;
-        matches!(draft, Draft::Close(..)).then_some(Self { draft, done, place })
+        let Draft::Close(id, end) = draft else {
+            return None;
+        };
+        Some(Self {
+            draft: Draft::Close(id, if_late.map_or(end, |end| *end)),
+            if_late: None,
+            done: oneshot::channel().0,
+            place,
+        })
     }
 }
 
@@ -522,6 +571,13 @@ impl Status {
         Self {
             checkpoint,
             trouble: None,
+        }
+    }
+
+    fn is_good(&mut self, checkpoint: Option<SignedCheckpoint>) {
+        self.trouble = None;
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint = checkpoint;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From what happened to the next entries of the log. Pure: nothing is written here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tlog_tiles::tlog::Hash;
 
@@ -81,7 +81,7 @@ pub(crate) struct Staging<'s> {
     /// What differs from the state.
     calls: HashMap<Option<String>, u64>,
     began: BTreeMap<RecordId, OpenCall>,
-    ended: Vec<RecordId>,
+    ended: BTreeSet<RecordId>,
 }
 
 /// A batch with what it changes.
@@ -94,7 +94,7 @@ struct Change {
     tree: Tree,
     calls: HashMap<Option<String>, u64>,
     began: BTreeMap<RecordId, OpenCall>,
-    ended: Vec<RecordId>,
+    ended: BTreeSet<RecordId>,
 }
 
 /// Why an entry cannot be in a log.
@@ -150,7 +150,7 @@ impl LogState {
             entries: Vec::new(),
             calls: HashMap::new(),
             began: BTreeMap::new(),
-            ended: Vec::new(),
+            ended: BTreeSet::new(),
             state: self,
             keys,
         }
@@ -239,7 +239,7 @@ impl Staging<'_> {
             end: end.clone(),
         };
         self.append(Predicate::Closed(closed.clone()), LogEvent::Closed(closed))?;
-        self.ended.push(id.clone());
+        self.ended.insert(id.clone());
         Ok(())
     }
 

@@ -73,7 +73,7 @@ pub(crate) async fn refuse(app: &App, call: RefusedCall) -> ApiError {
         Err(unrecorded) => return unrecorded,
     };
     let id = record.id().clone();
-    match record.close(Outcome::Refused, &tally).durable().await {
+    match record.close(Outcome::Refused, &tally).await {
         Ok(()) => error.recorded_as(Some(&id)),
         Err(unrecorded) => unrecorded.into(),
     }

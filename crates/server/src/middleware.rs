@@ -18,7 +18,11 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Names a call in logs and in its answer.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) String);
+pub(crate) struct RequestId {
+    pub(crate) id: String,
+    /// Whether the client chose it.
+    pub(crate) is_given: bool,
+}
 
 /// Takes `X-Request-Id` over or makes one, and logs the answer under it: route and status, never
 /// a key, a prompt or an output.
@@ -28,8 +32,9 @@ pub(crate) async fn name_request(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let id = request_id(request.headers());
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let name = request_id(request.headers());
+    let id = name.id.clone();
+    request.extensions_mut().insert(name);
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
@@ -42,13 +47,19 @@ pub(crate) async fn name_request(
     response
 }
 
-fn request_id(headers: &HeaderMap) -> String {
+fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers
         .get(&X_REQUEST_ID)
         .and_then(|value| value.to_str().ok());
     match given {
-        Some(id) if is_clean(id) => id.to_owned(),
-        _ => new_id("req_"),
+        Some(id) if is_clean(id) => RequestId {
+            id: id.to_owned(),
+            is_given: true,
+        },
+        _ => RequestId {
+            id: new_id("req_"),
+            is_given: false,
+        },
     }
 }
 

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use portcullis_gate::Gate;
+use portcullis_gate::{Admitted, Gate};
 use portcullis_ledger::{
-    Call, CallEnd, ChoiceEnd, Closing, Commitment, NewCall, OpenRecord, Outcome, RecordId,
-    Recorder, RuleSetUsed, Salt, SamplingUsed, Started, Timestamp, TokenCounts, Unrecorded,
-    plain_digest,
+    Call, CallEnd, ChoiceEnd, Commitment, NewCall, OpenRecord, Outcome, RecordId, Recorder,
+    RuleSetUsed, Salt, SamplingUsed, Started, Timestamp, TokenCounts, Unrecorded, plain_digest,
 };
 use portcullis_store::{KeptText, KeyId, Records, TextClass};
 use portcullis_types::{SamplingParams, Tenant, TokenId};
@@ -70,7 +69,8 @@ impl Prices {
 
 /// What is known of a call before it begins.
 pub(crate) struct Facts {
-    pub(crate) request_id: String,
+    /// None where the client chose it.
+    pub(crate) request_id: Option<String>,
     pub(crate) endpoint: &'static str,
     pub(crate) tenant: Tenant,
     pub(crate) key: Option<KeyId>,
@@ -94,6 +94,8 @@ pub(crate) struct CallRecord {
     /// Whether text leaves as it is admitted.
     stream: bool,
     choices: Vec<Released>,
+    /// The choice that ended last, as far as the reader is about to learn.
+    last_ended: Option<usize>,
     kept: Option<KeptText>,
 }
 
@@ -102,6 +104,7 @@ pub(crate) struct CallRecord {
 struct Released {
     commitment: Commitment,
     bytes: u64,
+    tokens: u64,
     finish_reason: Option<&'static str>,
 }
 
@@ -132,17 +135,13 @@ impl CallRecord {
             call: facts.call(&ledger.about, &salt, retention.clone()),
         };
         let kept = retention.map(|class| ledger.texts.begin(id, class, facts, app));
-        let nothing = Released {
-            commitment: salt.begin(),
-            bytes: 0,
-            finish_reason: None,
-        };
         Ok(Some(Self {
             open: ledger.recorder.open(new)?,
             app: Arc::clone(app),
             salt,
             stream: facts.stream,
-            choices: vec![nothing; facts.choices as usize],
+            choices: nothing(&salt, facts.choices as usize),
+            last_ended: None,
             kept,
         }))
     }
@@ -160,10 +159,12 @@ impl CallRecord {
     }
 
     /// Text is about to be released.
-    pub(crate) fn note_text(&mut self, choice: usize, text: &str) {
+    pub(crate) fn note_text(&mut self, choice: usize, admitted: &Admitted) {
+        let text = admitted.text();
         let released = &mut self.choices[choice];
         released.commitment.update(text.as_bytes());
         released.bytes += text.len() as u64;
+        released.tokens += admitted.num_tokens() as u64;
         if let Some(KeptText { outputs, .. }) = &mut self.kept
             && let Some(output) = outputs.get_mut(choice)
         {
@@ -174,35 +175,87 @@ impl CallRecord {
     /// The reader is about to learn how a choice ended.
     pub(crate) fn note_end(&mut self, choice: usize, reason: &'static str) {
         self.choices[choice].finish_reason = Some(reason);
+        self.last_ended = Some(choice);
     }
 
-    /// Hands the end of the call to the log.
-    pub(crate) fn close(mut self, outcome: Outcome, tally: &Tally) -> Closing {
-        let left = matches!(outcome, Outcome::ClientGone | Outcome::Cancelled);
-        if left && !self.stream {
-            self.nothing_left();
+    /// Puts the end of the call on record and waits until it is there: only then may its reader
+    /// learn of it, or, where the answer is one body, of anything.
+    ///
+    /// # Errors
+    /// It is not there. What is owed then says that the reader did not learn it.
+    pub(crate) async fn close(mut self, outcome: Outcome, tally: &Tally) -> Result<(), Unrecorded> {
+        self.open.durable().await?;
+        let mut untold = self.choices.clone();
+        if let Some(last) = self.last_ended {
+            untold[last].finish_reason = None;
         }
+        if !self.stream {
+            untold = nothing(&self.salt, untold.len());
+        }
+        let late = match outcome {
+            Outcome::Finished => Outcome::Cancelled,
+            other => other,
+        };
         let end = tally.call_end(outcome, self.choices.len());
-        let choices = self.choices.into_iter().map(Released::end);
+        let if_late = CallEnd {
+            choices: ends(&untold),
+            ..not_all_read(tally.call_end(late, untold.len()), &untold)
+        };
         let end = CallEnd {
-            choices: choices.collect(),
+            choices: ends(&self.choices),
             ..end
         };
-        keep(&self.app, self.kept);
-        self.open.close(end)
+        let closed = self.open.close_or(end, if_late).durable().await;
+        if closed.is_ok() || self.stream {
+            keep(&self.app, self.kept);
+        }
+        closed
     }
 
-    /// A whole answer that was not sent released nothing.
-    fn nothing_left(&mut self) {
-        for choice in &mut self.choices {
-            choice.commitment = self.salt.begin();
-            choice.bytes = 0;
-            choice.finish_reason = None;
+    /// Puts on record that the reader did not get the whole answer. Of an answer that is one body
+    /// that means nothing.
+    pub(crate) async fn abandon(
+        mut self,
+        outcome: Outcome,
+        tally: &Tally,
+    ) -> Result<(), Unrecorded> {
+        self.open.durable().await?;
+        if self.stream {
+            keep(&self.app, self.kept);
+        } else {
+            self.choices = nothing(&self.salt, self.choices.len());
         }
-        for output in self.kept.iter_mut().flat_map(|kept| &mut kept.outputs) {
-            output.clear();
-        }
+        let end = tally.call_end(outcome, self.choices.len());
+        let end = CallEnd {
+            choices: ends(&self.choices),
+            ..not_all_read(end, &self.choices)
+        };
+        self.open.close(end).durable().await
     }
+}
+
+/// So many choices of which nothing is released.
+fn nothing(salt: &Salt, choices: usize) -> Vec<Released> {
+    let of_choice = |number: usize| Released {
+        commitment: salt.of(&format!("choice/{number}")).begin(),
+        bytes: 0,
+        tokens: 0,
+        finish_reason: None,
+    };
+    (0..choices).map(of_choice).collect()
+}
+
+fn ends(choices: &[Released]) -> Vec<ChoiceEnd> {
+    choices.iter().cloned().map(Released::end).collect()
+}
+
+/// What was admitted and never read is thrown away like what was never admitted.
+fn not_all_read(mut end: CallEnd, choices: &[Released]) -> CallEnd {
+    let read: u64 = choices.iter().map(|choice| choice.tokens).sum();
+    let unread = end.usage.released.saturating_sub(read);
+    end.usage.released -= unread;
+    end.usage.discarded += unread;
+    end
 }
 
 impl Released {
@@ -263,30 +316,33 @@ impl Facts {
             sampling: self.sampling.clone(),
             choices: self.choices,
             stream: self.stream,
-            request_commitment: salt.commit(&self.body),
-            prompt_commitment: self
-                .prompts
-                .as_deref()
-                .map(|prompts| commit_tokens(salt, prompts)),
+            request_commitment: salt.of("request").commit(&self.body),
+            prompt_commitments: self.commit_prompts(salt),
             retention,
         }
     }
-}
 
-fn commit_tokens(salt: &Salt, prompts: &[Vec<TokenId>]) -> String {
-    let mut commitment = salt.begin();
-    for token in prompts.iter().flatten() {
-        commitment.update(&token.to_le_bytes());
+    fn commit_prompts(&self, salt: &Salt) -> Vec<String> {
+        let prompts = self.prompts.iter().flatten().enumerate();
+        let commitments = prompts.map(|(number, tokens)| {
+            let mut commitment = salt.of(&format!("prompt/{number}")).begin();
+            for token in tokens {
+                commitment.update(&token.to_le_bytes());
+            }
+            commitment.finish()
+        });
+        commitments.collect()
     }
-    commitment.finish()
 }
 
 impl From<Unrecorded> for ApiError {
     fn from(error: Unrecorded) -> Self {
-        Self::unavailable(
-            "unrecorded",
-            format!("{error}; nothing is answered without a record"),
-        )
+        let message = format!("{error}; nothing is answered without a record");
+        match error {
+            // Trying again would not help.
+            Unrecorded::TooLong => Self::bad_request(message).with_code("record_too_long"),
+            _ => Self::unavailable("unrecorded", message),
+        }
     }
 }
 

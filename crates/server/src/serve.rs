@@ -59,14 +59,16 @@ pub async fn serve(
     drain(&app, at_once, &sever).await;
     // The server may have ended on its own by now; then there is nobody to tell.
     drop(close);
-    match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
+    let ended = match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
         Ok(ended) => ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
         Err(_) => {
             tracing::warn!("some connections were still open when the server stopped");
             server.abort();
             Ok(())
         }
-    }
+    };
+    settle(&app).await;
+    ended
 }
 
 /// The events of a stream are small: they must not wait for one another (Nagle's algorithm).
@@ -82,6 +84,21 @@ async fn watch_pulse(app: &App) -> Infallible {
     loop {
         ticks.tick().await;
         app.heartbeat.observe(&app.engine.status(), app.clock.now());
+    }
+}
+
+/// Waits until the ends of all calls are on disk, as long as that may take.
+async fn settle(app: &App) {
+    let Some(ledger) = &app.ledger else {
+        return;
+    };
+    let settled = tokio::time::timeout(FLUSH_TIMEOUT, ledger.recorder.settle()).await;
+    if settled.is_err() {
+        let calls = ledger.recorder.num_open();
+        tracing::error!(
+            calls,
+            "ends of calls are not on record; the next start writes them as crashed"
+        );
     }
 }
 

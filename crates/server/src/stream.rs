@@ -138,6 +138,23 @@ impl Events {
     /// The gate refused every choice before any text, a choice could not be computed, or the call
     /// cannot be recorded.
     pub(crate) async fn wait_for_release(&mut self) -> Result<(), ApiError> {
+        let known = self.wait_for_status().await;
+        if let Some(record) = &mut self.running().record
+            && let Err(error) = record.durable().await
+        {
+            // What is on no record is not named.
+            self.record_id = None;
+            return Err(error);
+        }
+        if let Some(refusal) = known? {
+            self.close().await?;
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
+    /// Gives the refusal if there is nothing else to answer.
+    async fn wait_for_status(&mut self) -> Result<Option<ApiError>, ApiError> {
         while let Some(event) = self.running().receive().await? {
             let refusal = match &event {
                 Event::Ended {
@@ -147,11 +164,7 @@ impl Events {
                 Event::Ended { .. } | Event::Text { .. } => None,
             };
             match refusal.filter(|refusal| !refusal.after_release) {
-                Some(refusal) if self.is_over() => {
-                    let error = refusal.into();
-                    self.close().await?;
-                    return Err(error);
-                }
+                Some(refusal) if self.is_over() => return Ok(Some(refusal.into())),
                 Some(_) => self.replay.push_back(event),
                 None => {
                     self.replay.push_back(event);
@@ -159,12 +172,7 @@ impl Events {
                 }
             }
         }
-        let durable = match &mut self.running().record {
-            Some(record) => record.durable().await,
-            None => Ok(()),
-        };
-        // What is on no record is not named.
-        durable.inspect_err(|_| self.record_id = None)
+        Ok(None)
     }
 
     /// The next event, for release; `None` after every choice has ended.
@@ -178,7 +186,7 @@ impl Events {
         };
         if let (Some(record), Some(event)) = (&mut self.running().record, &event) {
             match event {
-                Event::Text { choice, admitted } => record.note_text(*choice, admitted.text()),
+                Event::Text { choice, admitted } => record.note_text(*choice, admitted),
                 Event::Ended { choice, ending } => {
                     record.note_end(*choice, ending.finish_reason());
                 }
@@ -195,7 +203,7 @@ impl Events {
         let running = self.running();
         let outcome = running.tally.outcome();
         match running.record.take() {
-            Some(record) => Ok(record.close(outcome, &running.tally).durable().await?),
+            Some(record) => Ok(record.close(outcome, &running.tally).await?),
             None => Ok(()),
         }
     }
@@ -218,7 +226,7 @@ impl Drop for Events {
         };
         let is_settled = running.open == 0 && running.record.is_none();
         if !is_settled && let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(running.abandon());
+            runtime.spawn(running.abandon(std::thread::panicking()));
         }
     }
 }
@@ -291,8 +299,7 @@ impl Running {
     }
 
     /// Nobody reads any more: ends what still runs, and puts on record what it came to.
-    async fn abandon(mut self) {
-        let had_failed = self.tally.has_failed();
+    async fn abandon(mut self, has_panicked: bool) {
         for stream in self.streams.iter_mut() {
             stream.stream.cancel();
         }
@@ -302,14 +309,15 @@ impl Running {
         {
             self.note_unread(choice, event);
         }
-        let outcome = match (had_failed, *self.cut_off.borrow()) {
+        let has_failed = has_panicked || self.tally.has_failed() || self.open > 0;
+        let outcome = match (has_failed, *self.cut_off.borrow()) {
             (true, _) => Outcome::EngineError,
             (false, true) => Outcome::Cancelled,
             (false, false) => Outcome::ClientGone,
         };
         if let Some(record) = self.record.take() {
             // It is owed if it cannot be written now; the log says so.
-            drop(record.close(outcome, &self.tally).durable().await);
+            drop(record.abandon(outcome, &self.tally).await);
         }
     }
 

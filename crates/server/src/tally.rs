@@ -243,6 +243,8 @@ fn no_checks(rule: &RuleTally) -> Checks {
         error: Vec::new(),
         not_run: Vec::new(),
         pass_unlisted: 0,
+        not_run_unlisted: 0,
+        fail_unlisted: 0,
     }
 }
 

@@ -10,6 +10,7 @@ use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 use crate::budget::{Reservation, may_resample};
 use crate::error::ApiError;
 use crate::ids::new_seed;
+use crate::middleware::RequestId;
 use crate::params::{
     chat_logprobs, check_common, check_completion, check_logprobs, check_prompt_count,
     check_stop_tokens, required, sampling, stop,
@@ -50,7 +51,7 @@ pub(crate) struct Call {
 
 /// What a request is bound to, and what its body cannot say.
 pub(crate) struct Origin {
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
     pub(crate) tenant: Tenant,
     pub(crate) key: Option<KeyId>,
     pub(crate) gate: Gate,
@@ -285,7 +286,7 @@ impl Draft {
             body,
         } = &self.origin;
         Facts {
-            request_id: request_id.clone(),
+            request_id: (!request_id.is_given).then(|| request_id.id.clone()),
             endpoint: self.endpoint.path(),
             tenant: *tenant,
             key: key.clone(),
@@ -319,7 +320,7 @@ impl Draft {
         seed: u64,
     ) -> Result<GenerateRequest, ApiError> {
         let parts = GenerateParts {
-            request_id: self.origin.request_id.clone(),
+            request_id: self.origin.request_id.id.clone(),
             prompt,
             choices: self.fields.n.unwrap_or(1),
             sampling: SamplingParams {

@@ -87,7 +87,13 @@ fn describe_opened(opened: &Opened, lines: &mut Vec<String>) {
     lines.push(line("opened", opened_at));
     lines.push(line(
         "request",
-        format!("{} {}", call.endpoint, call.request_id),
+        format!(
+            "{} {}",
+            call.endpoint,
+            call.request_id
+                .as_deref()
+                .unwrap_or("(named by the client)")
+        ),
     ));
     let key = head.key_id_hash.as_deref().unwrap_or("none");
     lines.push(line(
@@ -182,6 +188,12 @@ fn describe_closed(closed: &Closed, lines: &mut Vec<String>) {
 fn describe_checks(checks: &Checks) -> String {
     let passed = checks.pass.len() as u64 + checks.pass_unlisted;
     let mut parts = vec![format!("{passed} pass")];
+    let unlisted = [
+        (checks.fail_unlisted, "fail or error"),
+        (checks.not_run_unlisted, "not run"),
+    ];
+    let unlisted = unlisted.iter().filter(|(number, _)| *number > 0);
+    parts.extend(unlisted.map(|(number, status)| format!("{number} {status} that are not listed")));
     for (status, rules) in [
         ("fail", &checks.fail),
         ("error", &checks.error),

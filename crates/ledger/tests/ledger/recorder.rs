@@ -244,7 +244,7 @@ async fn an_end_that_says_too_much_is_said_in_fewer_words() {
     assert_eq!(outcomes(&store), [Outcome::Finished]);
 
     let mut too_long = call(1, None);
-    too_long.call.request_id = "x".repeat(70_000);
+    too_long.call.request_id = Some("x".repeat(70_000));
     let mut refused = recorder.open(too_long).unwrap();
     assert_eq!(refused.durable().await, Err(Unrecorded::TooLong));
     drop(refused);

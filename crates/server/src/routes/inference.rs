@@ -15,7 +15,7 @@ use crate::vocabulary::for_model;
 
 pub(super) async fn complete<R: InferenceRequest>(
     State(app): State<App>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = authorise(&app, request.headers(), Permission::Infer).await?;

@@ -161,10 +161,12 @@ pub(super) async fn erase(
 /// Erases text and salt of every record of an API key that is not under legal hold.
 pub(super) async fn erase_key(
     State(app): State<App>,
-    Path(key): Path<KeyId>,
+    Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<ErasedBody>, ApiError> {
     authorise(&app, &headers, Permission::Administer).await?;
+    let no_key = |_| ApiError::not_found(format!("there is no key {key:?}"));
+    let key: KeyId = key.parse().map_err(no_key)?;
     let erased = ledger(&app)?.records.erase_key(&key).await?;
     Ok(Json(erased.into()))
 }

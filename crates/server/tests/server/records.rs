@@ -103,11 +103,11 @@ async fn a_record_says_what_was_asked_and_what_left() {
         let salt: Salt = serde_json::from_value(record["proof"]["salt"].clone()).unwrap();
         assert_eq!(
             opened["request_commitment"],
-            salt.commit(body.to_string().as_bytes())
+            salt.of("request").commit(body.to_string().as_bytes())
         );
         assert_eq!(
             closed["choices"][0]["output_commitment"],
-            salt.commit(b"good day")
+            salt.of("choice/0").commit(b"good day")
         );
         assert_eq!(closed["choices"][0]["released_bytes"], 8);
         assert_eq!(closed["choices"][0]["finish_reason"], "stop");
@@ -187,7 +187,10 @@ async fn refusals_are_named_and_on_record_too() {
                 (passed("input"), passed("output")),
                 (prompt_is_known.into(), 0)
             );
-            assert_eq!(opened["prompt_commitment"].is_string(), prompt_is_known);
+            assert_eq!(
+                !opened["prompt_commitments"].as_array().unwrap().is_empty(),
+                prompt_is_known
+            );
         }
     }
 }

@@ -54,7 +54,7 @@ async fn set(server: &Server, pragma: &'static str) {
 /// A call of which so much is said that it takes pages of its own.
 fn long_call() -> NewCall {
     let mut new = call(Some(ALICE), "bank", &[("cards", 1)]);
-    new.call.request_id = "r".repeat(20_000);
+    new.call.request_id = Some("r".repeat(20_000));
     new
 }
 
@@ -69,6 +69,8 @@ fn long_end() -> CallEnd {
             error: Vec::new(),
             not_run: Vec::new(),
             pass_unlisted: 0,
+            not_run_unlisted: 0,
+            fail_unlisted: 0,
         }],
         ..end(Outcome::Finished, 7)
     }
