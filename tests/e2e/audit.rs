@@ -201,6 +201,17 @@ async fn keys_rotate_and_the_log_goes_on() {
     );
     server.kill();
 
+    // A key that is gone is not silently another one.
+    let record_key = data.join("keys/record.key");
+    fs::rename(&record_key, data.join("unmounted")).unwrap();
+    let refused = serve(data).output().unwrap();
+    assert!(
+        said(&refused).contains("record.key is missing"),
+        "{}",
+        said(&refused)
+    );
+    fs::rename(data.join("unmounted"), &record_key).unwrap();
+
     // And with keys that the operator brings.
     let pem = |name: &str| {
         let path = data.join(name);

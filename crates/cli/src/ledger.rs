@@ -1,13 +1,13 @@
 //! The ledger of a server: its log, the keys that sign, what it says of the server.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use portcullis_ledger::{
-    KeyKind, ModelDigests, RecordKeys, Recorder, RecorderConfig, Started, Timestamp,
+    KeyKind, LogStore, ModelDigests, RecordKeys, Recorder, RecorderConfig, Started, Timestamp,
 };
 use portcullis_server::Ledger;
 use portcullis_sign::{PublicKey, SecretKey};
@@ -17,7 +17,7 @@ use crate::config::{Config, KeySource, LedgerConfig};
 use crate::data_dir::{make_private_dir, write_private};
 
 /// Private keys, in the data directory.
-pub(crate) const KEYS_DIR: &str = "keys";
+const KEYS_DIR: &str = "keys";
 
 /// Calls that may be on record as open at once, at most; far above what the engine takes.
 const MAX_OPEN: usize = 1 << 16;
@@ -37,9 +37,10 @@ pub(crate) async fn open(
         tracing::warn!("records are off: calls are answered without a record");
         return Ok(None);
     }
-    let keys = keys(&config.ledger, &config.data_dir)?;
     let records = Arc::new(SqliteLedger::open(&config.data_dir).await?);
-    publish(&*records, &keys).await?;
+    let is_new = records.tail().await?.size == 0;
+    let keys = keys(&config.ledger, &config.data_dir, is_new)?;
+    let published = published(&keys);
     let about = Started {
         deployment: deployment.to_string(),
         digests,
@@ -54,6 +55,9 @@ pub(crate) async fn open(
         clock: Arc::new(now),
     };
     let (recorder, crashed) = Recorder::start(Arc::clone(&records) as _, recorder).await?;
+    for key in published {
+        records.publish_key(key).await?;
+    }
     if crashed > 0 {
         tracing::warn!(
             calls = crashed,
@@ -77,27 +81,39 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn keys(config: &LedgerConfig, data_dir: &Path) -> Result<RecordKeys> {
+fn keys(config: &LedgerConfig, data_dir: &Path, is_new: bool) -> Result<RecordKeys> {
     Ok(RecordKeys {
-        record: key(&config.record_key, KeyKind::Record, data_dir)?,
-        log: key(&config.log_key, KeyKind::Log, data_dir)?,
+        record: key(&config.record_key, KeyKind::Record, data_dir, is_new)?,
+        log: key(&config.log_key, KeyKind::Log, data_dir, is_new)?,
     })
 }
 
-fn key(source: &KeySource, kind: KeyKind, data_dir: &Path) -> Result<SecretKey> {
+fn key(source: &KeySource, kind: KeyKind, data_dir: &Path, is_new: bool) -> Result<SecretKey> {
     match source {
         KeySource::Pem(pem) => Ok(SecretKey::from_pem(pem)?),
         KeySource::File(path) => read(path),
         KeySource::Own => {
-            let path = data_dir
-                .join(KEYS_DIR)
-                .join(format!("{}.key", kind.as_str()));
+            let path = own_key(data_dir, kind);
             match path.exists() {
                 true => read(&path),
-                false => make(&path),
+                false if is_new => make(&path),
+                // A folder that is not mounted must not look like a rotation.
+                false => bail!(
+                    "the log has entries and its key {} is missing; bring it back, or make new \
+                     keys with `portcullis audit rotate --data-dir {}`",
+                    path.display(),
+                    data_dir.display()
+                ),
             }
         }
     }
+}
+
+/// Where a key is that the server has made.
+pub(crate) fn own_key(data_dir: &Path, kind: KeyKind) -> PathBuf {
+    data_dir
+        .join(KEYS_DIR)
+        .join(format!("{}.key", kind.as_str()))
 }
 
 fn read(path: &Path) -> Result<SecretKey> {
@@ -122,19 +138,16 @@ pub(crate) fn make(path: &Path) -> Result<SecretKey> {
 }
 
 /// Public keys are kept for good, so that what they signed can be verified after a rotation.
-async fn publish(records: &dyn Records, keys: &RecordKeys) -> Result<()> {
-    let both = [(KeyKind::Record, &keys.record), (KeyKind::Log, &keys.log)];
-    for (kind, key) in both {
+fn published(keys: &RecordKeys) -> [PublishedKey; 2] {
+    [(KeyKind::Record, &keys.record), (KeyKind::Log, &keys.log)].map(|(kind, key)| {
         let public = key.public();
-        let key = PublishedKey {
+        PublishedKey {
             id: public.id().to_string(),
             kind,
             pem: public.to_pem(),
             since: Timestamp::from(now()),
-        };
-        records.publish_key(key).await?;
-    }
-    Ok(())
+        }
+    })
 }
 
 async fn log_keys(records: &dyn Records) -> Result<Vec<PublicKey>> {

@@ -1,6 +1,7 @@
 //! `portcullis audit rotate`: new keys for a ledger; the old public ones stay with it for good.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,14 +11,14 @@ use serde::Serialize;
 use crate::args::audit::RotateArgs;
 use crate::clock::unix_now;
 use crate::data_dir;
-use crate::ledger::{self, KEYS_DIR};
+use crate::ledger;
 
 #[derive(Serialize)]
 struct Rotated {
     signs: &'static str,
     id: String,
-    /// Where the old private key went.
-    old: String,
+    /// Where the old private key went; none if there was none.
+    old: Option<String>,
 }
 
 /// The next start publishes the new keys in the log and signs with them.
@@ -28,17 +29,14 @@ pub(super) fn run(args: &RotateArgs) -> Result<()> {
             args.data_dir.display()
         );
     }
-    let keys = args.data_dir.join(KEYS_DIR);
     let rotated = [KeyKind::Record, KeyKind::Log]
-        .map(|kind| rotate(&keys, kind))
+        .map(|kind| rotate(&args.data_dir, kind))
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     args.output.show(&rotated, |rotated| {
         let lines = rotated.iter().map(|key| {
-            format!(
-                "new {} key {}\n  the old one is in {}",
-                key.signs, key.id, key.old
-            )
+            let old = key.old.as_deref().unwrap_or("lost");
+            format!("new {} key {}\n  the old one: {old}", key.signs, key.id)
         });
         let lines: Vec<_> = lines.collect();
         lines.join("\n")
@@ -47,22 +45,30 @@ pub(super) fn run(args: &RotateArgs) -> Result<()> {
     })
 }
 
-fn rotate(keys: &Path, kind: KeyKind) -> Result<Rotated> {
-    let path = keys.join(format!("{}.key", kind.as_str()));
-    let old = keys.join(format!("{}.{}.old", kind.as_str(), unix_now()));
-    fs::rename(&path, &old).with_context(|| {
-        format!(
-            "{} cannot be moved away; where keys come from elsewhere, rotate them there",
-            path.display()
-        )
-    })?;
+fn rotate(data_dir: &Path, kind: KeyKind) -> Result<Rotated> {
+    let path = ledger::own_key(data_dir, kind);
+    let old = path.with_extension(format!("{}.old", unix_now()));
+    let had_one = move_away(&path, &old)?;
     let new = ledger::make(&path).inspect_err(|_| {
-        // Made of nothing but a name: the old key is as good as before.
-        let _ = fs::rename(&old, &path);
+        if had_one {
+            // The old key is as good as before; if it cannot go back, it lies beside.
+            let _ = fs::rename(&old, &path);
+        }
     })?;
     Ok(Rotated {
         signs: kind.as_str(),
         id: new.public().id().to_string(),
-        old: old.display().to_string(),
+        old: had_one.then(|| old.display().to_string()),
     })
+}
+
+/// `false` if there is none: then it is lost, and a new one is all the more needed.
+fn move_away(path: &Path, old: &Path) -> Result<bool> {
+    match fs::rename(path, old) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            Err(error).with_context(|| format!("{} cannot be moved away", path.display()))
+        }
+    }
 }

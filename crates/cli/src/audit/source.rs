@@ -99,7 +99,7 @@ impl Source {
         let ledger = SqliteLedger::open_existing(dir).await?;
         // Without it there are records all the same, only the rule sets are missing.
         let store = match dir.join(DATABASE_FILE).exists() {
-            true => Some(SqliteStore::open(dir).await?),
+            true => Some(SqliteStore::open_existing(dir).await?),
             false => None,
         };
         Ok(Self::Directory { ledger, store })

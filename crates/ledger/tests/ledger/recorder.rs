@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use portcullis_ledger::{Outcome, Predicate, RecorderConfig, StartError, Unrecorded};
+use portcullis_ledger::{
+    CallEnd, Checks, Outcome, Predicate, RecorderConfig, RefusedBy, Side, StartError, Unrecorded,
+};
 
 use crate::making::{
     LOG, Log, STRANGER, TestClock, call, closed, config, end, opened, public, start,
@@ -112,6 +114,88 @@ async fn an_end_is_owed_until_it_can_be_written() {
     store.fail(None);
     until(|| recorder.num_open() == 0).await;
     assert_eq!(outcomes(&store), [Outcome::ClientGone]);
+    is_sound(&store);
+}
+
+#[tokio::test]
+async fn what_is_owed_is_what_the_reader_saw() {
+    let store = store();
+    let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
+    let late = opened(&recorder, 0, None).await;
+    store.fail(Trouble::Always);
+    let withheld = CallEnd::unknown(Outcome::Cancelled);
+    let told = late.close_or(end(Outcome::Finished), withheld.clone());
+    told.durable().await.unwrap_err();
+    store.fail(None);
+    until(|| recorder.num_open() == 0).await;
+    let in_time = opened(&recorder, 1, None).await;
+    let told = in_time.close_or(end(Outcome::Finished), withheld);
+    told.durable().await.unwrap();
+    assert_eq!(outcomes(&store), [Outcome::Cancelled, Outcome::Finished]);
+    is_sound(&store);
+}
+
+#[tokio::test]
+async fn a_recorder_settles_when_all_ends_are_written() {
+    let store = store();
+    let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
+    let record = opened(&recorder, 0, None).await;
+    let soon = Duration::from_millis(50);
+    let settled = tokio::time::timeout(soon, recorder.settle()).await;
+    assert!(settled.is_err(), "a call is open");
+    store.fail(Trouble::Always);
+    drop(record.close(end(Outcome::Finished)));
+    let settled = tokio::time::timeout(soon, recorder.settle()).await;
+    assert!(settled.is_err(), "its end is owed");
+    store.fail(None);
+    recorder.settle().await;
+    assert_eq!(outcomes(&store), [Outcome::Finished]);
+    let too_late = recorder.open(call(1, None));
+    assert!(matches!(too_late, Err(Unrecorded::TooManyOpen { .. })));
+}
+
+#[tokio::test]
+async fn an_end_that_says_too_much_keeps_what_matters() {
+    let store = store();
+    let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
+    let record = opened(&recorder, 0, None).await;
+    let rules = |status: &str| (0..500).map(|n| format!("{status}-{n:060}")).collect();
+    let long = Checks {
+        ruleset: "long".into(),
+        version: 1,
+        on: Side::Output,
+        pass: rules("pass"),
+        fail: rules("fail"),
+        error: Vec::new(),
+        not_run: rules("none"),
+        pass_unlisted: 0,
+        not_run_unlisted: 0,
+        fail_unlisted: 0,
+    };
+    let by = RefusedBy {
+        ruleset: "long".into(),
+        version: 1,
+        rule: Some("fail-0".into()),
+        after_release: false,
+    };
+    let full = CallEnd {
+        refused_by: Some(by.clone()),
+        checks: vec![long],
+        ..end(Outcome::Refused)
+    };
+    record.close(full.clone()).durable().await.unwrap();
+    let Some(Predicate::Closed(closed)) = Log::of(&store).predicates().pop() else {
+        panic!("the call is closed");
+    };
+    let checks = &closed.end.checks[0];
+    assert_eq!(
+        (closed.end.refused_by, closed.end.usage),
+        (Some(by), full.usage)
+    );
+    assert_eq!(closed.end.choices, full.choices);
+    assert_eq!((checks.pass_unlisted, checks.not_run_unlisted), (500, 500));
+    assert_eq!(checks.fail.len() as u64 + checks.fail_unlisted, 500);
+    assert!(!checks.fail.is_empty());
     is_sound(&store);
 }
 

@@ -60,6 +60,16 @@ impl SqliteStore {
         Ok(Self { database })
     }
 
+    /// Opens the store that is in `data_dir` to read it, and changes nothing: its schema must be the
+    /// one that this program knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`], with the path and what to do.
+    pub async fn open_existing(data_dir: &Path) -> Result<Self, StoreError> {
+        let database = Database::open_existing(data_dir, &SCHEMA).await?;
+        Ok(Self { database })
+    }
+
     /// The file of the database.
     #[must_use]
     pub fn path(&self) -> &Path {
