@@ -82,11 +82,15 @@ fn the_commands_of_the_page_verify_the_export() {
     assert!(output.status.success(), "{said}");
     let entries = fs::read_to_string(copy.file("log/entries.jsonl")).unwrap();
     let verified = said.matches("Signature Verified Successfully").count();
-    assert_eq!(verified, 1 + entries.lines().count(), "{said}");
-    assert!(
-        said.contains("these are the entries that were signed"),
-        "{said}"
-    );
+    // The checkpoint, the entries, two rule sets.
+    assert_eq!(verified, 1 + entries.lines().count() + 2, "{said}");
+    for verdict in [
+        "these are the entries that were signed",
+        "each call has its number, one beginning and one end",
+        "the log begins with the one that was kept",
+    ] {
+        assert!(said.contains(verdict), "{verdict}: {said}");
+    }
     assert!(said.matches("is what records name").count() >= 2, "{said}");
 }
 
@@ -101,6 +105,8 @@ fn they_refuse_it_after_one_byte_is_changed() {
         // Behind the name of the log and the four bytes that name the key.
         ("log/checkpoint", "\n— ", 60),
         ("log/rulesets/demo-bank@1.yaml", "guaranteed", 0),
+        ("log/rulesets/demo-bank@1.dsse.json", "\"sig\": \"", 20),
+        ("kept-checkpoint", "\n5\n", 4),
         ("plain-answer.txt", "Hello", 3),
     ];
     for (file, mark, behind) in changes {
