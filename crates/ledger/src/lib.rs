@@ -36,7 +36,7 @@ pub use entry::{
     ModelDigests, Opened, Outcome, RecordId, RefusedBy, Resampling, RuleSetUsed, SamplingUsed,
     Side, Started, TokenCounts,
 };
-pub use export::{Export, ExportError, ExportWriter};
+pub use export::{Export, ExportError, ExportWriter, RULESET_TYPE};
 pub use keys::{KeyKind, RecordKeys};
 pub use proof::{
     EntryProof, RecordProof, consistency, inclusion, indexes_for_consistency, indexes_for_inclusion,

@@ -1,11 +1,13 @@
 //! `portcullis audit export`: the whole log, or one record, as files that verify without a server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use portcullis_ledger::{Export, Predicate, RecordId, RecordProof, TrustedKeys, peek};
+use portcullis_ledger::{
+    Export, ExportWriter, Predicate, RecordId, RecordProof, TrustedKeys, peek,
+};
 use serde::Serialize;
 
 use super::source::Source;
@@ -17,7 +19,7 @@ struct Exported {
     path: String,
     entries: u64,
     rulesets: usize,
-    /// Rule sets that records name and that are not there any more.
+    /// Rule sets, and keys of who signed them, that records name and that are not there any more.
     missing: Vec<String>,
 }
 
@@ -54,33 +56,75 @@ async fn export_log(source: &Source, args: &ExportArgs) -> Result<()> {
     let (checkpoint, keys) = source.checkpoint(&TrustedKeys::default()).await?;
     let entries = checkpoint.size;
     let mut export = Export::create(&args.out, checkpoint, &keys)?;
-    let mut named = BTreeSet::new();
+    let mut named = Named::default();
     source
         .each_entry(entries, |entry| {
             if let Ok(Predicate::Opened(opened)) = peek(entry).map(|statement| statement.predicate)
             {
-                let used = opened.call.rulesets.into_iter();
-                named.extend(used.map(|set| (set.name, set.version)));
+                for set in opened.call.rulesets {
+                    named.rulesets.insert((set.name, set.version));
+                    named.signers.extend(set.signers);
+                }
             }
             Ok(export.entry(entry)?)
         })
         .await?;
-    let mut missing = Vec::new();
-    let rulesets = named.len();
-    for (name, version) in named {
-        match source.ruleset(&name, version).await? {
-            Some((bytes, envelope)) => export.ruleset(&name, version, &bytes, Some(&envelope))?,
-            None => missing.push(format!("{name}@{version}")),
-        }
-    }
+    let mut missing = export_rulesets(source, &named, &export).await?;
+    let rulesets = named.rulesets.len() - missing.len();
+    missing.extend(export_signers(source, &named, &export).await?);
     export.finish()?;
     let exported = Exported {
         path: args.out.display().to_string(),
         entries,
-        rulesets: rulesets - missing.len(),
+        rulesets,
         missing,
     };
     args.output.show(&exported, describe)
+}
+
+/// What the records of a log name.
+#[derive(Default)]
+struct Named {
+    rulesets: BTreeSet<(String, u32)>,
+    /// Ids of keys.
+    signers: BTreeSet<String>,
+}
+
+/// Those that are not there are returned.
+async fn export_rulesets(
+    source: &Source,
+    named: &Named,
+    export: &ExportWriter,
+) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for (name, version) in &named.rulesets {
+        match source.ruleset(name, *version).await? {
+            Some((bytes, envelope)) => export.ruleset(name, *version, &bytes, Some(&envelope))?,
+            None => missing.push(format!("{name}@{version}")),
+        }
+    }
+    Ok(missing)
+}
+
+/// Those that are not there are returned.
+async fn export_signers(
+    source: &Source,
+    named: &Named,
+    export: &ExportWriter,
+) -> Result<Vec<String>> {
+    if named.signers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = source.signers().await?.into_iter();
+    let known: BTreeMap<_, _> = known.map(|key| (key.id().to_string(), key)).collect();
+    let mut missing = Vec::new();
+    for id in &named.signers {
+        match known.get(id) {
+            Some(key) => export.signer(key)?,
+            None => missing.push(format!("the key {id} of a signer")),
+        }
+    }
+    Ok(missing)
 }
 
 fn describe(exported: &Exported) -> String {

@@ -44,6 +44,17 @@ struct Keys {
     data: Vec<KeyInfo>,
 }
 
+/// A signer of rule sets as the server tells of it.
+#[derive(Deserialize)]
+struct SignerInfo {
+    public_key: String,
+}
+
+#[derive(Deserialize)]
+struct Signers {
+    data: Vec<SignerInfo>,
+}
+
 #[derive(Deserialize)]
 struct Shown {
     proof: RecordProof,
@@ -236,6 +247,26 @@ impl Source {
         }
     }
 
+    /// The keys of all who may sign rule sets, or once could.
+    pub(super) async fn signers(&self) -> Result<Vec<PublicKey>> {
+        let pems: Vec<String> = match self {
+            Self::Directory { store: None, .. } => Vec::new(),
+            Self::Directory {
+                store: Some(store), ..
+            } => {
+                let signers = store.list_signers().await?.into_iter();
+                signers.map(|signer| signer.public_key).collect()
+            }
+            Self::Server(client) => {
+                let signers: Signers = client.get(&["v1", "signers"]).await?;
+                let signers = signers.data.into_iter();
+                signers.map(|signer| signer.public_key).collect()
+            }
+        };
+        let keys = pems.iter().map(|pem| Ok(PublicKey::from_pem(pem)?));
+        keys.collect()
+    }
+
     /// One record with its proofs.
     pub(super) async fn record(&self, id: &RecordId) -> Result<RecordProof> {
         match self {
@@ -283,4 +314,16 @@ async fn tile(client: &ApiClient, path: TilePath) -> Result<Vec<u8>> {
 fn is_not_found(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<Refused>();
     refused.is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    /// What the server signs is what the ledger verifies.
+    #[test]
+    fn rule_sets_are_of_one_type() {
+        assert_eq!(
+            portcullis_server::RULESET_TYPE,
+            portcullis_ledger::RULESET_TYPE
+        );
+    }
 }

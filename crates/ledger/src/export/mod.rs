@@ -5,6 +5,7 @@
 //! entries.jsonl                   one entry a line, the bytes of its leaf
 //! tile/…, tile/entries/…          as C2SP tlog-tiles serves them
 //! keys/record-ID.pem, log-ID.pem  public keys; ID is the beginning of the key's id
+//! keys/signer-ID.pem              public keys of those who signed rule sets
 //! keys/log.vkey                   the log keys, as C2SP signed-note writes them
 //! rulesets/NAME@VERSION.yaml      rule sets that records name
 //! rulesets/NAME@VERSION.dsse.json their signatures
@@ -14,6 +15,7 @@
 //! [`Export::create`] writes one, entry by entry; [`Export::open`] reads it. Memory is flat in both.
 
 mod reader;
+mod rulesets;
 mod tiler;
 mod writer;
 
@@ -30,8 +32,20 @@ const ENTRIES: &str = "entries.jsonl";
 const KEYS: &str = "keys";
 const RULESETS: &str = "rulesets";
 
+/// What the names of the files of signers' keys begin with.
+const SIGNER: &str = "signer";
+
+/// What the signatures of rule sets are made over (DSSE's payload type).
+pub const RULESET_TYPE: &str = "application/vnd.portcullis.ruleset+yaml";
+
 /// Digits of a key's id in the name of its file.
 const ID_DIGITS: usize = 16;
+
+/// The name of a key's file: what the key is for, and the beginning of its id.
+fn key_file(what: &str, id: &str) -> String {
+    let id: String = id.chars().take(ID_DIGITS).collect();
+    format!("{what}-{id}.pem")
+}
 
 /// Whether a file may have the name of this rule set.
 fn is_file_name(name: &str) -> bool {

@@ -4,16 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use portcullis_sign::{Envelope, PublicKey};
+use portcullis_sign::PublicKey;
 
+use super::rulesets::RuleSets;
 use super::tiler::{TileFile, Tiler};
-use super::writer::key_file;
-use super::{CHECKPOINT, ENTRIES, ExportError, ExportWriter, KEYS, RULESETS, is_file_name};
+use super::{CHECKPOINT, ENTRIES, ExportError, ExportWriter, KEYS, key_file};
 use crate::verify::Faults;
-use crate::{
-    Audit, ENTRY_MAX_BYTES, Fault, KeyKind, LogReport, Remark, RuleSetCount, SignedCheckpoint,
-    TrustedKeys, plain_digest,
-};
+use crate::{Audit, ENTRY_MAX_BYTES, Fault, KeyKind, LogReport, SignedCheckpoint, TrustedKeys};
 
 /// A folder with a log and all that it takes to verify it.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl Export {
     }
 
     /// Verifies the log; that its entries, bundles and tiles agree; and that the rule sets are those
-    /// that records name.
+    /// that records name, signed by those whom records name.
     ///
     /// Where no key of a kind is pinned, those of the folder are taken, and the report says so.
     /// `witnessed` are older checkpoints of the same log, kept elsewhere.
@@ -80,9 +77,9 @@ impl Export {
         }
         self.read_entries(&mut audit);
         let mut report = audit.finish();
-        let mut found = RuleSets::default();
+        let mut found = RuleSets::of(&self.dir);
         for used in &report.rulesets {
-            found.check(&self.dir.join(RULESETS), used);
+            found.check(used);
         }
         report.remarks.extend(found.remarks);
         report.add_faults(found.faults);
@@ -168,7 +165,7 @@ fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(what: &str, error: &io::Error) -> Fault {
+pub(super) fn unreadable(what: &str, error: &io::Error) -> Fault {
     Fault::Unreadable {
         what: what.to_owned(),
         reason: error.to_string(),
@@ -200,58 +197,11 @@ fn read_key(path: PathBuf, kind: KeyKind, name: &str) -> Result<PublicKey, Expor
     let pem = fs::read_to_string(&path).map_err(ExportError::io(&path))?;
     let wrong = |path, reason| ExportError::Key { path, reason };
     match PublicKey::from_pem(&pem) {
-        Ok(key) if key_file(kind, &key) == name => Ok(key),
+        Ok(key) if key_file(kind.as_str(), key.id().as_str()) == name => Ok(key),
         Ok(_) => Err(wrong(
             path,
             "holds another key than its name says".to_owned(),
         )),
         Err(error) => Err(wrong(path, error.to_string())),
-    }
-}
-
-/// What is found about the rule sets of the folder.
-#[derive(Default)]
-struct RuleSets {
-    remarks: Vec<Remark>,
-    faults: Vec<Fault>,
-}
-
-impl RuleSets {
-    fn check(&mut self, dir: &Path, used: &RuleSetCount) {
-        let (name, version) = (used.name.clone(), used.version);
-        let source = match read_ruleset(dir, used, "yaml") {
-            Ok(source) => source,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return self.remarks.push(Remark::RuleSetMissing { name, version });
-            }
-            Err(error) => {
-                let what = format!("rule set {name}@{version}");
-                return self.faults.push(unreadable(&what, &error));
-            }
-        };
-        let exported = format!("sha256:{}", plain_digest(&source));
-        if exported != used.digest {
-            self.faults.push(Fault::RuleSet {
-                name: name.clone(),
-                version,
-                exported,
-                recorded: used.digest.clone(),
-            });
-        }
-        if let Ok(envelope) = read_ruleset(dir, used, "dsse.json") {
-            let envelope = Envelope::from_json(&envelope);
-            if !envelope.is_ok_and(|it| it.unverified_payload() == source) {
-                self.faults.push(Fault::RuleSetEnvelope { name, version });
-            }
-        }
-    }
-}
-
-/// The name comes from an entry: one that leads elsewhere is not followed.
-fn read_ruleset(dir: &Path, used: &RuleSetCount, ending: &str) -> io::Result<Vec<u8>> {
-    let (name, version) = (&used.name, used.version);
-    match is_file_name(name) {
-        true => fs::read(dir.join(format!("{name}@{version}.{ending}"))),
-        false => Err(ErrorKind::NotFound.into()),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use portcullis_sign::{Envelope, PublicKey};
 
 use super::tiler::{TileFile, Tiler};
-use super::{CHECKPOINT, ENTRIES, ExportError, ID_DIGITS, KEYS, RULESETS, is_file_name};
+use super::{CHECKPOINT, ENTRIES, ExportError, KEYS, RULESETS, SIGNER, is_file_name, key_file};
 use crate::{ENTRY_MAX_BYTES, KeyKind, LogVerifier, SignedCheckpoint, Tree, TrustedKeys};
 
 const README: &str = include_str!("readme.txt");
@@ -98,6 +98,14 @@ impl ExportWriter {
         }
     }
 
+    /// The public key of somebody whom records name as a signer of a rule set.
+    ///
+    /// # Errors
+    /// [`ExportError::Io`].
+    pub fn signer(&self, key: &PublicKey) -> Result<(), ExportError> {
+        write_key(&self.dir.join(KEYS), SIGNER, key)
+    }
+
     /// Writes what is left, and the checkpoint last.
     ///
     /// # Errors
@@ -120,7 +128,7 @@ impl ExportWriter {
 fn write_keys(dir: &Path, origin: &str, keys: &TrustedKeys) -> Result<(), ExportError> {
     for kind in [KeyKind::Record, KeyKind::Log] {
         for key in keys.of(kind) {
-            write(&dir.join(key_file(kind, key)), key.to_pem().as_bytes())?;
+            write_key(dir, kind.as_str(), key)?;
         }
     }
     let log_keys = keys.of(KeyKind::Log).iter();
@@ -128,9 +136,9 @@ fn write_keys(dir: &Path, origin: &str, keys: &TrustedKeys) -> Result<(), Export
     write(&dir.join("log.vkey"), lines.collect::<String>().as_bytes())
 }
 
-pub(super) fn key_file(kind: KeyKind, key: &PublicKey) -> String {
-    let (kind, id) = (kind.as_str(), key.id());
-    format!("{kind}-{}.pem", &id.as_str()[..ID_DIGITS])
+fn write_key(dir: &Path, what: &str, key: &PublicKey) -> Result<(), ExportError> {
+    let path = dir.join(key_file(what, key.id().as_str()));
+    write(&path, key.to_pem().as_bytes())
 }
 
 fn write_tile(dir: &Path, (path, bytes): &TileFile) -> Result<(), ExportError> {

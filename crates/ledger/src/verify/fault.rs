@@ -341,6 +341,19 @@ pub enum Fault {
         /// Digest in the records.
         recorded: String,
     },
+    /// A signature that records speak of is not there, or does not match.
+    #[error(
+        "rule set {name}@{version} has no signature of key {signer} that matches, and records say \
+         that this key signed it: its signatures were changed or taken out"
+    )]
+    RuleSetSignature {
+        /// Name of the rule set.
+        name: String,
+        /// Its version.
+        version: u32,
+        /// Id of the key, say records.
+        signer: String,
+    },
     /// Signatures of something else.
     #[error("the envelope of rule set {name}@{version} does not hold the exported file")]
     RuleSetEnvelope {

@@ -1,6 +1,6 @@
 //! What verifying a log comes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -68,6 +68,8 @@ pub struct RuleSetCount {
     pub digest: String,
     /// Calls under it.
     pub calls: u64,
+    /// Ids of the keys whose signatures the server verified, say records.
+    pub signers: BTreeSet<String>,
 }
 
 /// A key, and how much it signed.
@@ -107,6 +109,17 @@ pub enum Remark {
         /// Its version.
         version: u32,
     },
+    /// Records name a signer of a rule set, and the folder does not show the signature.
+    SignerNotShown {
+        /// Name of the rule set.
+        name: String,
+        /// Its version.
+        version: u32,
+        /// Id of the key, say records.
+        signer: String,
+        /// What is not in the folder.
+        missing: &'static str,
+    },
 }
 
 impl fmt::Display for Remark {
@@ -127,6 +140,16 @@ impl fmt::Display for Remark {
                 f,
                 "rule set {name}@{version} is named by records and not in the folder; what it says \
                  can be told from elsewhere by its digest"
+            ),
+            Self::SignerNotShown {
+                name,
+                version,
+                signer,
+                missing,
+            } => write!(
+                f,
+                "rule set {name}@{version}: who signed it is not shown; records name key {signer}, \
+                 and {missing} is not in the folder"
             ),
         }
     }

@@ -1,6 +1,6 @@
 //! Whether what the entries of a log say hangs together: numbers, pairs, times, starts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use portcullis_sign::KeyId;
@@ -37,7 +37,14 @@ pub(super) struct Story {
     starts: u64,
     calls: u64,
     outcomes: BTreeMap<Outcome, u64>,
-    rulesets: BTreeMap<(String, u32, String), u64>,
+    rulesets: BTreeMap<(String, u32, String), Use>,
+}
+
+/// How often a rule set was used, and who signed it.
+#[derive(Default)]
+struct Use {
+    calls: u64,
+    signers: BTreeSet<String>,
 }
 
 struct Pending {
@@ -174,7 +181,9 @@ impl Story {
         self.calls += 1;
         for used in &opened.call.rulesets {
             let key = (used.name.clone(), used.version, used.digest.clone());
-            *self.rulesets.entry(key).or_default() += 1;
+            let of = self.rulesets.entry(key).or_default();
+            of.calls += 1;
+            of.signers.extend(used.signers.iter().cloned());
         }
         let (entry, head) = (leaf.index, &opened.head);
         let record = || head.record_id.clone();
@@ -213,11 +222,12 @@ impl Story {
         report.outcomes = self.outcomes;
         report.under_way = self.open.values().filter(|it| !it.was_left).count() as u64;
         let counts = self.rulesets.into_iter();
-        let counts = counts.map(|((name, version, digest), calls)| RuleSetCount {
+        let counts = counts.map(|((name, version, digest), used)| RuleSetCount {
             name,
             version,
             digest,
-            calls,
+            calls: used.calls,
+            signers: used.signers,
         });
         report.rulesets = counts.collect();
         (report.first_at, report.last_at) = (self.first_at, self.last_at);

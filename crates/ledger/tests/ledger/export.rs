@@ -5,13 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use portcullis_ledger::{
-    Export, ExportError, Fault, KeyKind, Remark, SignedCheckpoint, TilePath, TrustedKeys,
-    split_bundle,
+    Export, ExportError, Fault, KeyKind, RULESET_TYPE, Remark, SignedCheckpoint, TilePath,
+    TrustedKeys, split_bundle,
 };
 use portcullis_sign::Envelope;
 use tempfile::TempDir;
 
-use crate::making::{LOG, Log, RECORD, RULESET, key, many_calls, pinned, public, two_servers};
+use crate::making::{
+    AUTHOR, LOG, Log, RECORD, RULESET, key, many_calls, pinned, public, two_servers,
+};
 
 pub(crate) fn keys_of(record: u8, log: u8) -> TrustedKeys {
     TrustedKeys::pinned(public(&[record]), public(&[log]))
@@ -28,8 +30,9 @@ pub(crate) fn write(log: &Log, dir: &Path, record: u8, log_key: u8) {
     for entry in &log.entries {
         export.entry(entry).unwrap();
     }
-    let mut envelope = Envelope::new("application/yaml", RULESET.to_vec(), Vec::new());
-    envelope.sign(&key(5));
+    let mut envelope = Envelope::new(RULESET_TYPE, RULESET.to_vec(), Vec::new());
+    envelope.sign(&key(AUTHOR));
+    export.signer(&key(AUTHOR).public()).unwrap();
     export
         .ruleset("retail-advice", 3, RULESET, Some(&envelope))
         .unwrap();
@@ -100,7 +103,7 @@ async fn the_folder_is_laid_out_as_others_read_it() {
     assert_eq!(read("rulesets/retail-advice@3.yaml"), RULESET);
     let envelope = Envelope::from_json(&read("rulesets/retail-advice@3.dsse.json")).unwrap();
     assert_eq!(envelope.unverified_payload(), RULESET);
-    for (kind, seed) in [("record", RECORD), ("log", LOG)] {
+    for (kind, seed) in [("record", RECORD), ("log", LOG), ("signer", AUTHOR)] {
         let public = key(seed).public();
         let name = format!("keys/{kind}-{}.pem", &public.id().as_str()[..16]);
         assert_eq!(read(&name), public.to_pem().as_bytes());
@@ -195,6 +198,31 @@ async fn a_rule_set_that_is_not_there_is_a_remark() {
             .remarks
             .contains(&Remark::RuleSetMissing { name, version })
     );
+}
+
+#[tokio::test]
+async fn a_signature_that_cannot_be_looked_at_is_a_remark() {
+    let log = two_servers().await;
+    let id = key(AUTHOR).public().id().to_string();
+    let key_file = format!("keys/signer-{}.pem", &id[..16]);
+    for (file, missing) in [
+        (key_file.as_str(), "its public key"),
+        (
+            "rulesets/retail-advice@3.dsse.json",
+            "the envelope with its signature",
+        ),
+    ] {
+        let dir = exported(&log);
+        fs::remove_file(dir.path().join(file)).unwrap();
+        let report = Export::open(dir.path()).unwrap().verify(&pinned(), &[]);
+        assert!(report.is_sound(), "{:#?}", report.faults);
+        let told: Vec<_> = report.remarks.iter().map(ToString::to_string).collect();
+        let expect = format!(
+            "rule set retail-advice@3: who signed it is not shown; records name key {id}, and \
+             {missing} is not in the folder"
+        );
+        assert!(told.contains(&expect), "{told:#?}");
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use portcullis_ledger::{Export, Fault, LogReport, Outcome, Predicate, TrustedKeys};
+use portcullis_ledger::{Export, Fault, LogReport, Outcome, Predicate, RULESET_TYPE, TrustedKeys};
+use portcullis_sign::{Envelope, Signature};
 use tempfile::TempDir;
 
 use crate::export::{exported, write};
-use crate::making::{Log, STRANGER, key, pinned, two_servers};
+use crate::making::{AUTHOR, Log, RULESET, STRANGER, key, pinned, two_servers};
 
 fn verify(dir: &TempDir) -> LogReport {
     Export::open(dir.path()).unwrap().verify(&pinned(), &[])
@@ -63,6 +64,43 @@ async fn swaps_the_envelope_of_a_rule_set() {
         &verify(&dir).faults,
         &["the envelope of rule set retail-advice@3"],
     );
+}
+
+#[tokio::test]
+async fn takes_the_signatures_of_a_rule_set_or_makes_others() {
+    let log = two_servers().await;
+    let signed = |mut envelope: Envelope, seed: u8| {
+        envelope.sign(&key(seed));
+        envelope
+    };
+    let of_type = |of_type: &str| Envelope::new(of_type, RULESET.to_vec(), Vec::new());
+    let author = key(AUTHOR).public().id().to_string();
+    let zeroed = Signature {
+        key: Some(author.clone()),
+        bytes: [0; 64],
+    };
+    let no_signature = format!("retail-advice@3 has no signature of key {author} that matches");
+    for envelope in [
+        of_type(RULESET_TYPE),
+        Envelope::new(RULESET_TYPE, RULESET.to_vec(), vec![zeroed]),
+        signed(of_type(RULESET_TYPE), STRANGER),
+        signed(of_type("application/yaml"), AUTHOR),
+    ] {
+        let dir = exported(&log);
+        let path = dir.path().join("rulesets/retail-advice@3.dsse.json");
+        fs::write(path, envelope.to_json()).unwrap();
+        check(&verify(&dir).faults, &[&no_signature]);
+    }
+}
+
+#[tokio::test]
+async fn swaps_the_key_of_who_signed() {
+    let dir = exported(&two_servers().await);
+    let id = key(AUTHOR).public().id().to_string();
+    let path = dir.path().join(format!("keys/signer-{}.pem", &id[..16]));
+    fs::write(path, key(STRANGER).public().to_pem()).unwrap();
+    let unreadable = format!("the key {id} of a signer cannot be read: its file holds another key");
+    check(&verify(&dir).faults, &[&unreadable]);
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub(crate) const RULESET: &[u8] = b"ruleset: retail-advice\nversion: 3\n";
 
 pub(crate) const RECORD: u8 = 1;
 pub(crate) const LOG: u8 = 2;
+/// Of who signed the rule set.
+pub(crate) const AUTHOR: u8 = 5;
 /// Of somebody else.
 pub(crate) const STRANGER: u8 = 9;
 
@@ -93,7 +95,7 @@ pub(crate) fn call(number: u64, api_key: Option<&str>) -> NewCall {
                 version: 3,
                 digest: format!("sha256:{}", plain_digest(RULESET)),
                 mode: "enforce".to_owned(),
-                signers: Vec::new(),
+                signers: vec![key(AUTHOR).public().id().to_string()],
             }],
             ..Call::default()
         },
