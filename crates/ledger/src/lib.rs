@@ -36,7 +36,9 @@ pub use entry::{
     ModelDigests, Opened, Outcome, RecordId, RefusedBy, Resampling, RuleSetUsed, SamplingUsed,
     Side, Started, TokenCounts,
 };
-pub use export::{Export, ExportError, ExportWriter, RULESET_TYPE};
+pub use export::{
+    CHECKPOINT_BYTES_MAX, Export, ExportError, ExportWriter, RULESET_TYPE, read_text_bounded,
+};
 pub use keys::{KeyKind, RecordKeys};
 pub use proof::{
     EntryProof, RecordProof, consistency, inclusion, indexes_for_consistency, indexes_for_inclusion,

@@ -1,13 +1,12 @@
 //! `portcullis audit verify`: what an auditor asks of a log, without a server.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use portcullis_ledger::{
-    Audit, Export, Fault, KeyKind, KeyUse, LogReport, RecordProof, RecordReport, Remark,
-    TrustedKeys, verify_record,
+    Audit, CHECKPOINT_BYTES_MAX, Export, Fault, KeyKind, KeyUse, LogReport, RecordProof,
+    RecordReport, Remark, TrustedKeys, read_text_bounded, verify_record,
 };
 use portcullis_sign::PublicKey;
 use portcullis_store::LEDGER_FILE;
@@ -17,6 +16,12 @@ use serde_json::Value;
 use super::source::Source;
 use crate::args::audit::AuditVerifyArgs;
 use crate::output::printable;
+
+/// Two entries and the way to the root, and what a server tells besides.
+const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// A key in PEM, and what people write around it.
+const KEY_BYTES_MAX: usize = 64 << 10;
 
 pub(super) async fn run(args: &AuditVerifyArgs) -> Result<ExitCode> {
     let keys = TrustedKeys::pinned(read_keys(&args.record_keys)?, read_keys(&args.log_keys)?);
@@ -45,7 +50,7 @@ async fn verify_data_dir(args: &AuditVerifyArgs, pinned: &TrustedKeys) -> Result
     let (checkpoint, keys) = source.checkpoint(pinned).await?;
     let mut audit = Audit::new(&checkpoint.note, &keys);
     for path in &args.witnesses {
-        audit.witnessed(&read(path)?);
+        audit.witnessed(&read(path, CHECKPOINT_BYTES_MAX)?);
     }
     source
         .each_entry(checkpoint.size, |entry| {
@@ -57,7 +62,10 @@ async fn verify_data_dir(args: &AuditVerifyArgs, pinned: &TrustedKeys) -> Result
 }
 
 fn verify_export(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
-    let witnesses = args.witnesses.iter().map(|path| read(path));
+    let witnesses = args
+        .witnesses
+        .iter()
+        .map(|path| read(path, CHECKPOINT_BYTES_MAX));
     let witnesses = witnesses.collect::<Result<Vec<_>>>()?;
     conclude(args, Export::open(&args.path)?.verify(keys, &witnesses))
 }
@@ -71,7 +79,7 @@ fn conclude(args: &AuditVerifyArgs, report: LogReport) -> Result<bool> {
 
 fn verify_one(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
     let place = args.path.display();
-    let json = read(&args.path)?;
+    let json = read(&args.path, RECORD_BYTES_MAX)?;
     let proof = read_record(&json)
         .with_context(|| format!("{place} is neither the folder of an export nor one record"))?;
     for (kind, flag) in [
@@ -102,14 +110,14 @@ fn read_record(json: &str) -> serde_json::Result<RecordProof> {
 
 pub(super) fn read_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
     let keys = paths.iter().map(|path| {
-        let pem = read(path)?;
+        let pem = read(path, KEY_BYTES_MAX)?;
         PublicKey::from_pem(&pem).with_context(|| format!("{} cannot be used", path.display()))
     });
     keys.collect()
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+fn read(path: &Path, bytes_max: usize) -> Result<String> {
+    read_text_bounded(path, bytes_max).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 fn describe_log(report: &LogReport) -> String {

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use portcullis_ledger::{
-    Fault, KeyKind, SignedCheckpoint, TrustedKeys, consistency, indexes_for_consistency,
-    verify_consistency,
+    CHECKPOINT_BYTES_MAX, Fault, KeyKind, SignedCheckpoint, TrustedKeys, consistency,
+    indexes_for_consistency, read_text_bounded, verify_consistency,
 };
 use serde::Serialize;
 
@@ -77,7 +77,7 @@ async fn compare(
 }
 
 fn read_kept(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
+    match read_text_bounded(path, CHECKPOINT_BYTES_MAX) {
         Ok(note) => Ok(Some(note)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),

@@ -254,3 +254,31 @@ fn what_cannot_be_verified_is_told_with_what_to_do() {
     check(&["/nonexistent/x"], "/nonexistent/x cannot be read");
     check(&[record, "--log-key", record], "cannot be used");
 }
+
+/// Three gigabytes that take no room, and a pipe that nobody writes to.
+#[test]
+fn files_without_an_end_are_refused() {
+    let ledger = Ledger::new();
+    let (export, record) = (ledger.export(), ledger.record());
+    let (endless, pipe) = (ledger.path("endless"), ledger.path("pipe"));
+    let file = fs::File::create(&endless).unwrap();
+    file.set_len(3 << 30).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for (odd, told) in [
+        (text(&endless), "it is longer than the"),
+        (text(&pipe), "it is not a regular file"),
+    ] {
+        for (path, more) in [
+            (text(&export), &["--witness", odd][..]),
+            (text(&record), &["--record-key", odd]),
+            (text(&record), &["--log-key", odd]),
+            (odd, &[]),
+        ] {
+            let output = ledger.verify(Path::new(path), more);
+            assert_eq!(output.status.code(), Some(1));
+            let said = stderr(&output);
+            assert!(said.contains(told) && said.contains(odd), "{said}");
+        }
+    }
+}

@@ -16,10 +16,12 @@
 
 mod reader;
 mod rulesets;
+mod stranger;
 mod tiler;
 mod writer;
 
 pub use reader::Export;
+pub use stranger::read_text_bounded;
 pub use writer::ExportWriter;
 
 use std::io;
@@ -31,6 +33,12 @@ const CHECKPOINT: &str = "checkpoint";
 const ENTRIES: &str = "entries.jsonl";
 const KEYS: &str = "keys";
 const RULESETS: &str = "rulesets";
+
+/// A checkpoint is a few lines and a few signatures.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
+
+/// An Ed25519 key in PEM has 113 bytes.
+const KEY_BYTES_MAX: usize = 16 << 10;
 
 /// What the names of the files of signers' keys begin with.
 const SIGNER: &str = "signer";

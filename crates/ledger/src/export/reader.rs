@@ -1,14 +1,18 @@
 //! Verifies an export.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use portcullis_sign::PublicKey;
 
 use super::rulesets::RuleSets;
+use super::stranger::{open_regular, read_text_bounded};
 use super::tiler::{TileFile, Tiler};
-use super::{CHECKPOINT, ENTRIES, ExportError, ExportWriter, KEYS, key_file};
+use super::{
+    CHECKPOINT, CHECKPOINT_BYTES_MAX, ENTRIES, ExportError, ExportWriter, KEY_BYTES_MAX, KEYS,
+    key_file,
+};
 use crate::verify::Faults;
 use crate::{Audit, ENTRY_MAX_BYTES, Fault, KeyKind, LogReport, SignedCheckpoint, TrustedKeys};
 
@@ -39,7 +43,8 @@ impl Export {
     /// [`ExportError::NotAnExport`], [`ExportError::Key`], [`ExportError::Io`].
     pub fn open(dir: &Path) -> Result<Self, ExportError> {
         let path = dir.join(CHECKPOINT);
-        let checkpoint = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        let checkpoint = read_text_bounded(&path, CHECKPOINT_BYTES_MAX);
+        let checkpoint = checkpoint.map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 ExportError::NotAnExport(dir.to_owned())
             }
@@ -88,7 +93,7 @@ impl Export {
 
     fn read_entries(&self, audit: &mut Audit<'_>) {
         let mut tiler = Tiler::default();
-        let opened = File::open(self.dir.join(ENTRIES));
+        let opened = open_regular(&self.dir.join(ENTRIES));
         let lines = opened.map(|file| Lines(BufReader::new(file)));
         let lines = match lines {
             Ok(lines) => lines,
@@ -160,7 +165,7 @@ impl<R: BufRead> Iterator for Lines<R> {
 
 fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     file.take(bytes_max as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -194,7 +199,7 @@ fn read_keys(dir: &Path, kind: KeyKind) -> Result<Vec<PublicKey>, ExportError> {
 }
 
 fn read_key(path: PathBuf, kind: KeyKind, name: &str) -> Result<PublicKey, ExportError> {
-    let pem = fs::read_to_string(&path).map_err(ExportError::io(&path))?;
+    let pem = read_text_bounded(&path, KEY_BYTES_MAX).map_err(ExportError::io(&path))?;
     let wrong = |path, reason| ExportError::Key { path, reason };
     match PublicKey::from_pem(&pem) {
         Ok(key) if key_file(kind.as_str(), key.id().as_str()) == name => Ok(key),

@@ -1,15 +1,21 @@
 //! Verifies the rule sets of an export: that they are those which records name, and that those have
 //! signed them whom records name.
 
-use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use portcullis_sign::{Envelope, PublicKey};
 
 use super::reader::unreadable;
-use super::{KEYS, RULESET_TYPE, RULESETS, SIGNER, is_file_name, key_file};
+use super::stranger::read_bounded;
+use super::{KEY_BYTES_MAX, KEYS, RULESET_TYPE, RULESETS, SIGNER, is_file_name, key_file};
 use crate::{Fault, Remark, RuleSetCount, plain_digest};
+
+/// As long as a rule set may be that a server registers.
+const RULESET_BYTES_MAX: usize = 1 << 20;
+
+/// The rule set in base64, and its signatures.
+const ENVELOPE_BYTES_MAX: usize = 2 * RULESET_BYTES_MAX;
 
 /// What is found about the rule sets of a folder.
 pub(super) struct RuleSets<'d> {
@@ -29,7 +35,7 @@ impl<'d> RuleSets<'d> {
 
     pub(super) fn check(&mut self, used: &RuleSetCount) {
         let (name, version) = (used.name.clone(), used.version);
-        let source = match self.read(used, "yaml") {
+        let source = match self.read(used, "yaml", RULESET_BYTES_MAX) {
             Ok(Some(source)) => source,
             Ok(None) => return self.remarks.push(Remark::RuleSetMissing { name, version }),
             Err(error) => {
@@ -50,7 +56,7 @@ impl<'d> RuleSets<'d> {
     }
 
     fn check_signatures(&mut self, used: &RuleSetCount, source: &[u8]) {
-        let envelope = match self.read(used, "dsse.json") {
+        let envelope = match self.read(used, "dsse.json", ENVELOPE_BYTES_MAX) {
             Ok(Some(json)) => Envelope::from_json(&json).ok(),
             Ok(None) => return self.none_is_shown(used),
             Err(error) => {
@@ -105,7 +111,7 @@ impl<'d> RuleSets<'d> {
             return Ok(None);
         }
         let path = self.dir.join(KEYS).join(key_file(SIGNER, id));
-        let Some(pem) = read(path)? else {
+        let Some(pem) = read(&path, KEY_BYTES_MAX)? else {
             return Ok(None);
         };
         let wrong = |reason: String| io::Error::new(ErrorKind::InvalidData, reason);
@@ -118,19 +124,24 @@ impl<'d> RuleSets<'d> {
     }
 
     /// The name comes from an entry: one that leads elsewhere is not followed.
-    fn read(&self, used: &RuleSetCount, ending: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read(
+        &self,
+        used: &RuleSetCount,
+        ending: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
         let (name, version) = (&used.name, used.version);
         let file = format!("{name}@{version}.{ending}");
         match is_file_name(name) {
-            true => read(self.dir.join(RULESETS).join(file)),
+            true => read(&self.dir.join(RULESETS).join(file), bytes_max),
             false => Ok(None),
         }
     }
 }
 
 /// What is in a file; `None` if there is none.
-fn read(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+fn read(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    match read_bounded(path, bytes_max) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -8,7 +8,7 @@ use portcullis_sign::{Envelope, Signature};
 use tempfile::TempDir;
 
 use crate::export::{exported, write};
-use crate::making::{AUTHOR, Log, RULESET, STRANGER, key, pinned, two_servers};
+use crate::making::{AUTHOR, Log, RECORD, RULESET, STRANGER, key, pinned, two_servers};
 
 fn verify(dir: &TempDir) -> LogReport {
     Export::open(dir.path()).unwrap().verify(&pinned(), &[])
@@ -262,4 +262,71 @@ fn by_a_stranger(log: &Log) -> Log {
         }
     }
     Log::written(&log.origin(), predicates, &key(STRANGER), &key(STRANGER))
+}
+
+/// Three gigabytes that take no room, and would not fit into memory many times.
+fn sparse(path: &Path) {
+    let _ = fs::remove_file(path);
+    fs::File::create(path).unwrap().set_len(3 << 30).unwrap();
+}
+
+/// Whoever opens it to read waits for somebody to write.
+fn pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+const ODD_FILES: [(fn(&Path), &str); 2] = [
+    (sparse, "it is longer than the"),
+    (pipe, "it is not a regular file"),
+];
+
+#[tokio::test]
+async fn puts_files_there_that_have_no_end() {
+    let log = two_servers().await;
+    let id = |seed| key(seed).public().id().to_string();
+    for (make, told) in ODD_FILES {
+        let with = |file: &str| {
+            let dir = exported(&log);
+            make(&dir.path().join(file));
+            dir
+        };
+        let record_key = format!("keys/record-{}.pem", &id(RECORD)[..16]);
+        for file in ["checkpoint", &record_key] {
+            let dir = with(file);
+            let open = || {
+                let error = Export::open(dir.path()).unwrap_err().to_string();
+                assert!(error.contains(told) && error.contains(file), "{error}");
+            };
+            let bytes_max = allocation_counter::measure(open).bytes_max;
+            assert!(bytes_max < 1 << 20, "{file} took {bytes_max} bytes");
+        }
+        for (file, what) in [
+            ("rulesets/retail-advice@3.yaml", "rule set retail-advice@3"),
+            (
+                "rulesets/retail-advice@3.dsse.json",
+                "the envelope of rule set retail-advice@3",
+            ),
+            (
+                &format!("keys/signer-{}.pem", &id(AUTHOR)[..16]),
+                &format!("the key {} of a signer", id(AUTHOR)),
+            ),
+        ] {
+            let unreadable = format!("{what} cannot be read: {told}");
+            check(&verify(&with(file)).faults, &[&unreadable]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn puts_entries_and_tiles_there_that_have_no_end() {
+    let log = two_servers().await;
+    for file in ["entries.jsonl", "tile/0/000.p/11"] {
+        for (make, _) in ODD_FILES {
+            let dir = exported(&log);
+            make(&dir.path().join(file));
+            assert!(!verify(&dir).is_sound(), "{file}");
+        }
+    }
 }
