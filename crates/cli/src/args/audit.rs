@@ -63,7 +63,8 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WitnessArgs {
-    /// Where the checkpoint is kept: out of reach of whoever runs the server
+    /// Where the checkpoint is kept, and each one with its time in FILE.history: out of reach of
+    /// whoever runs the server
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Public key that may have signed checkpoints; may be given again [default: those of the server]

@@ -1,6 +1,7 @@
 //! `portcullis audit`: what an auditor asks of a log, and an operator does for one.
 
 mod export;
+mod kept;
 mod rotate;
 mod show;
 mod source;

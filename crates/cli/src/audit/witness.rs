@@ -1,21 +1,20 @@
 //! `portcullis audit witness`: keeps checkpoints where the server cannot reach them, and sees that
 //! each log begins with the one before.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use portcullis_ledger::{
-    CHECKPOINT_BYTES_MAX, Fault, KeyKind, SignedCheckpoint, TrustedKeys, consistency,
-    indexes_for_consistency, read_text_bounded, verify_consistency,
+    Fault, KeyKind, SignedCheckpoint, TrustedKeys, consistency, indexes_for_consistency,
+    verify_consistency,
 };
 use serde::Serialize;
 
+use super::kept::Kept;
 use super::source::Source;
 use super::verify::read_keys;
 use crate::args::audit::WitnessArgs;
+use crate::clock::unix_now;
 use crate::env::Environment;
 
 #[derive(Serialize)]
@@ -34,7 +33,8 @@ pub(super) async fn run(args: &WitnessArgs, environment: &Environment) -> Result
     // With keys of their own, witnesses do not take the server's word for whose signature it is.
     let pinned = TrustedKeys::pinned(Vec::new(), read_keys(&args.log_keys)?);
     let (new, keys) = source.checkpoint(&pinned).await?;
-    let old = read_kept(&args.file)?;
+    let kept = Kept(&args.file);
+    let old = kept.newest()?;
     let compared = match &old {
         Some(old) => compare(&source, old, &new, &keys).await?,
         None => Ok(()),
@@ -49,7 +49,7 @@ pub(super) async fn run(args: &WitnessArgs, environment: &Environment) -> Result
         wrong: compared.as_ref().err().map(ToString::to_string),
     };
     if compared.is_ok() {
-        keep(&args.file, &new.note)?;
+        kept.keep(&new.note, unix_now())?;
     }
     args.output.show(&witnessed, describe)?;
     Ok(match compared {
@@ -74,21 +74,6 @@ async fn compare(
         _ => Vec::new(),
     };
     Ok(verify_consistency(old, &new.note, &proof, keys))
-}
-
-fn read_kept(path: &Path) -> Result<Option<String>> {
-    match read_text_bounded(path, CHECKPOINT_BYTES_MAX) {
-        Ok(note) => Ok(Some(note)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
-    }
-}
-
-/// Whole or not at all: what was kept before is not lost.
-fn keep(path: &Path, note: &str) -> Result<()> {
-    let unfinished = path.with_extension("new");
-    let written = fs::write(&unfinished, note).and_then(|()| fs::rename(&unfinished, path));
-    written.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn describe(witnessed: &Witnessed) -> String {
