@@ -99,6 +99,9 @@ pub(crate) struct AuditVerifyArgs {
     /// Older checkpoint of the same log, kept elsewhere, with which the log must begin; may be given again
     #[arg(long = "witness", value_name = "FILE")]
     pub(crate) witnesses: Vec<PathBuf>,
+    /// Take one record as sound that does not show how its call ended
+    #[arg(long)]
+    pub(crate) allow_open: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

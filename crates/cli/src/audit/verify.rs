@@ -39,6 +39,7 @@ pub(super) async fn run(args: &AuditVerifyArgs) -> Result<ExitCode> {
 /// A report as programs read it.
 #[derive(Serialize)]
 struct Told<R> {
+    /// As the exit code says.
     sound: bool,
     #[serde(flatten)]
     report: R,
@@ -94,7 +95,8 @@ fn verify_one(args: &AuditVerifyArgs, keys: &TrustedKeys) -> Result<bool> {
         bail!("one record does not show how its log began; --witness needs an export");
     }
     let report = verify_record(&proof, keys);
-    let sound = report.is_sound();
+    // Whoever would hide how a call ended, takes the end out and leaves all else as it is.
+    let sound = report.is_sound() && (report.closed.is_some() || args.allow_open);
     let told = Told { sound, report };
     args.output
         .show(&told, |told| describe_record(&told.report))?;
@@ -145,6 +147,7 @@ fn describe_log(report: &LogReport) -> String {
         &report.remarks,
         &report.faults,
         report.faults_unlisted,
+        verdict(&report.remarks),
     )
 }
 
@@ -175,7 +178,20 @@ fn describe_record(report: &RecordReport) -> String {
         let (at, outcome) = (closed.closed_at, closed.end.outcome);
         lines.add("closed", format!("{at}, {outcome}"));
     }
-    lines.conclude(&report.keys, &report.remarks, &report.faults, 0)
+    let verdict = match &report.closed {
+        Some(_) => verdict(&report.remarks),
+        None => "Sound as far as it goes: how the call ended is not shown.",
+    };
+    lines.conclude(&report.keys, &report.remarks, &report.faults, 0, verdict)
+}
+
+/// What it comes to if nothing is wrong.
+fn verdict(remarks: &[Remark]) -> &'static str {
+    let unpinned = |remark: &Remark| matches!(remark, Remark::NotPinned { .. });
+    match remarks.iter().any(unpinned) {
+        false => "Sound: signed by the keys that you gave.",
+        true => "Sound in itself; whose keys these are is for you to find out.",
+    }
 }
 
 /// What is told to people, each line with what it is about in front of it.
@@ -193,6 +209,7 @@ impl Lines {
         remarks: &[Remark],
         faults: &[Fault],
         unlisted: u64,
+        if_sound: &str,
     ) -> String {
         for key in keys {
             let (kind, id, signatures) = (key.kind.as_str(), &key.id, key.signatures);
@@ -214,14 +231,11 @@ impl Lines {
         if unlisted > 0 {
             self.add("WRONG", format!("and {unlisted} more"));
         }
-        let unpinned = |remark: &Remark| matches!(remark, Remark::NotPinned { .. });
-        self.0.push(match (faults, remarks.iter().any(unpinned)) {
-            ([], false) => "Sound: signed by the keys that you gave.".to_owned(),
-            ([], true) => {
-                "Sound in itself; whose keys these are is for you to find out.".to_owned()
-            }
-            _ => "Not sound.".to_owned(),
-        });
+        let verdict = match faults {
+            [] => if_sound,
+            _ => "Not sound.",
+        };
+        self.0.push(verdict.to_owned());
         self.0.join("\n")
     }
 }
