@@ -184,6 +184,8 @@ async fn keys_rotate_and_the_log_goes_on() {
     let server = Server::start(data);
     call(&server, data).await;
     assert_eq!(witnessed()["before"], serde_json::Value::Null);
+    let history = fs::read_to_string(data.join("kept-elsewhere.history")).unwrap();
+    assert_eq!(history.lines().count(), 1);
     let running = portcullis()
         .args(["audit", "rotate", "--data-dir"])
         .arg(data)
@@ -241,4 +243,36 @@ async fn keys_rotate_and_the_log_goes_on() {
     let keys = report["keys"].as_array().unwrap().iter();
     let record_keys = keys.filter(|key| key["kind"] == "record").count();
     assert_eq!(record_keys, 3, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_shows_who_signed_the_rule_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = Server::start(data);
+    call(&server, data).await;
+    let (_, admin) = new_key(data, "admin", "auditor");
+    let (from_directory, from_server) = (data.join("one"), data.join("other"));
+    cli(data, &["audit", "export", from_directory.to_str().unwrap()]);
+    let exported = portcullis()
+        .args(["audit", "export", "--url", &server.url, "--api-key", &admin])
+        .arg(&from_server)
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{}", said(&exported));
+    server.kill();
+    for export in [&from_directory, &from_server] {
+        let report = verify(export);
+        let signers = report["rulesets"][0]["signers"].as_array().unwrap();
+        assert_eq!(signers.len(), 1, "the demo signs its rules: {report}");
+        let remarks = report["remarks"].as_array().unwrap().iter();
+        let hidden = remarks.filter(|it| it["remark"] == "signer_not_shown");
+        assert_eq!(hidden.count(), 0, "{report}");
+        let id = signers[0].as_str().unwrap();
+        assert!(
+            export
+                .join(format!("keys/signer-{}.pem", &id[..16]))
+                .exists()
+        );
+    }
 }

@@ -277,7 +277,10 @@ fn pipe(path: &Path) {
     assert!(made.unwrap().success());
 }
 
-const ODD_FILES: [(fn(&Path), &str); 2] = [
+/// How it is made, and what is told of it.
+type OddFile = (fn(&Path), &'static str);
+
+const ODD_FILES: [OddFile; 2] = [
     (sparse, "it is longer than the"),
     (pipe, "it is not a regular file"),
 ];
