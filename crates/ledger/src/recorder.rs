@@ -132,10 +132,12 @@ pub enum StartError {
 type Done = oneshot::Sender<Result<(), Unrecorded>>;
 type Inbox = mpsc::Receiver<Message>;
 
+/// Makes of an end what is owed if it cannot be written at once.
+type IfLate = Box<dyn FnOnce(CallEnd) -> CallEnd + Send + Sync>;
+
 struct Message {
     draft: Draft,
-    /// What is owed in place of an end that cannot be written at once.
-    if_late: Option<Box<CallEnd>>,
+    if_late: Option<IfLate>,
     done: Done,
     /// Given back once the call is closed for good.
     place: Option<OwnedSemaphorePermit>,
@@ -274,17 +276,21 @@ impl OpenRecord {
         Closing(self.send_end(end, None))
     }
 
-    /// The same for an end that is another one if it cannot be written at once: then `if_late` is
-    /// owed in its place.
+    /// The same for an end that is another one if it cannot be written at once: then what `if_late`
+    /// makes of it is owed in its place.
     #[must_use = "whoever wants to be sure waits for it"]
-    pub fn close_or(mut self, end: CallEnd, if_late: CallEnd) -> Closing {
+    pub fn close_or(
+        mut self,
+        end: CallEnd,
+        if_late: impl FnOnce(CallEnd) -> CallEnd + Send + Sync + 'static,
+    ) -> Closing {
         Closing(self.send_end(end, Some(Box::new(if_late))))
     }
 
     fn send_end(
         &mut self,
         end: CallEnd,
-        if_late: Option<Box<CallEnd>>,
+        if_late: Option<IfLate>,
     ) -> oneshot::Receiver<Result<(), Unrecorded>> {
         let draft = Draft::Close(self.id.clone(), end);
         send(&self.inbox, draft, if_late, self.place.take())
@@ -318,7 +324,7 @@ impl Closing {
 fn send(
     inbox: &mpsc::Sender<Message>,
     draft: Draft,
-    if_late: Option<Box<CallEnd>>,
+    if_late: Option<IfLate>,
     place: Option<OwnedSemaphorePermit>,
 ) -> oneshot::Receiver<Result<(), Unrecorded>> {
     let (done, receiver) = oneshot::channel();
@@ -557,8 +563,12 @@ impl Message {
         let Draft::Close(id, end) = draft else {
             return None;
         };
+        let end = match if_late {
+            Some(if_late) => if_late(end),
+            None => end,
+        };
         Some(Self {
-            draft: Draft::Close(id, if_late.map_or(end, |end| *end)),
+            draft: Draft::Close(id, end),
             if_late: None,
             done: oneshot::channel().0,
             place,

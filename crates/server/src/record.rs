@@ -185,31 +185,36 @@ impl CallRecord {
     /// It is not there. What is owed then says that the reader did not learn it.
     pub(crate) async fn close(mut self, outcome: Outcome, tally: &Tally) -> Result<(), Unrecorded> {
         self.open.durable().await?;
-        let mut untold = self.choices.clone();
-        if let Some(last) = self.last_ended {
-            untold[last].finish_reason = None;
-        }
-        if !self.stream {
-            untold = nothing(&self.salt, untold.len());
-        }
-        let late = match outcome {
-            Outcome::Finished => Outcome::Cancelled,
-            other => other,
-        };
-        let end = tally.call_end(outcome, self.choices.len());
-        let if_late = CallEnd {
-            choices: ends(&untold),
-            ..not_all_read(tally.call_end(late, untold.len()), &untold)
-        };
+        let untold = self.untold();
         let end = CallEnd {
             choices: ends(&self.choices),
-            ..end
+            ..tally.call_end(outcome, self.choices.len())
+        };
+        let if_late = move |end: CallEnd| CallEnd {
+            outcome: match end.outcome {
+                Outcome::Finished => Outcome::Cancelled,
+                other => other,
+            },
+            choices: ends(&untold),
+            ..not_all_read(end, &untold)
         };
         let closed = self.open.close_or(end, if_late).durable().await;
         if closed.is_ok() || self.stream {
             keep(&self.app, self.kept);
         }
         closed
+    }
+
+    /// What the reader has seen if it is not told the end.
+    fn untold(&self) -> Vec<Released> {
+        let mut untold = match self.stream {
+            true => self.choices.clone(),
+            false => nothing(&self.salt, self.choices.len()),
+        };
+        if let Some(last) = self.last_ended {
+            untold[last].finish_reason = None;
+        }
+        untold
     }
 
     /// Puts on record that the reader did not get the whole answer. Of an answer that is one body

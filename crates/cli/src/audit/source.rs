@@ -271,9 +271,10 @@ impl Source {
     pub(super) async fn record(&self, id: &RecordId) -> Result<RecordProof> {
         match self {
             Self::Directory { ledger, .. } => {
-                let (checkpoint, _) = self.checkpoint(&TrustedKeys::default()).await?;
                 let summary = Records::record(ledger, id).await?;
                 let summary = summary.ok_or_else(|| anyhow!("there is no record {id}"))?;
+                // Read after it, so that the record is under it.
+                let (checkpoint, _) = self.checkpoint(&TrustedKeys::default()).await?;
                 let proof = prove_record(ledger, &checkpoint, &summary).await?;
                 proof.context("the log does not have what its index says; verify it")
             }

@@ -123,8 +123,11 @@ async fn what_is_owed_is_what_the_reader_saw() {
     let (recorder, _) = start(&store, config(&TestClock::default())).await.unwrap();
     let late = opened(&recorder, 0, None).await;
     store.fail(Trouble::Always);
-    let withheld = CallEnd::unknown(Outcome::Cancelled);
-    let told = late.close_or(end(Outcome::Finished), withheld.clone());
+    let withheld = |end| CallEnd {
+        outcome: Outcome::Cancelled,
+        ..end
+    };
+    let told = late.close_or(end(Outcome::Finished), withheld);
     told.durable().await.unwrap_err();
     store.fail(None);
     until(|| recorder.num_open() == 0).await;
