@@ -10,6 +10,7 @@ use std::time::Duration;
 use portcullis_ledger::Outcome;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::calls::{Ask, Ended, Heard, Manner};
@@ -39,7 +40,8 @@ async fn a_full_disk_stops_calls_and_no_restart_is_needed() {
         return skip(name, NOT_ALLOWED);
     };
     for round in 0..2 {
-        let [first, second] = [0, 1].map(|n| world.long(10 * round + n));
+        let [first, second, whole] = [0, 1, 2].map(|n| world.long(10 * round + n));
+        let whole = world.begin_whole(whole);
         let mut under_way = Vec::new();
         for ask in [&first, &second] {
             under_way.push(ask.begin(&world.client, &world.server.url).await);
@@ -53,6 +55,8 @@ async fn a_full_disk_stops_calls_and_no_restart_is_needed() {
         for heard in &owed {
             world.check_cut_off(heard);
         }
+        let whole = whole.await.unwrap();
+        assert_eq!(whole.status, Some(503), "{whole:?}");
         world.check_refused().await;
         // Nothing is under way any more, and the trouble is not over for that.
         sleep(Duration::from_secs(1)).await;
@@ -74,7 +78,10 @@ async fn a_full_disk_stops_calls_and_no_restart_is_needed() {
             assert_eq!(end.choices[0].finish_reason, None);
             ledger.check_released(heard, &heard.choices()).await;
         }
-        let ledger = world.ledger().await;
+        let ledger = world.ledger_once_closed(std::slice::from_ref(&whole)).await;
+        let end = ledger.of(&whole).end();
+        assert_eq!((end.outcome, end.usage.released), (Outcome::Cancelled, 0));
+        assert_eq!(end.choices[0].released_bytes, 0, "nothing of it had left");
         assert_eq!(ledger.of(&answered).end().outcome, Outcome::Finished);
     }
     world.server.terminate();
@@ -156,6 +163,16 @@ impl World {
             choices: 1,
             tokens: Some(400),
         }
+    }
+
+    /// A call whose answer is one body, under way.
+    fn begin_whole(&self, ask: Ask) -> JoinHandle<Heard> {
+        let (client, url) = (self.client.clone(), self.server.url.clone());
+        let manner = Manner {
+            stream: false,
+            patience: None,
+        };
+        tokio::spawn(async move { ask.call(&client, &url, manner).await })
     }
 
     async fn call(&self, stream: bool) -> Heard {
