@@ -6,7 +6,7 @@ use portcullis_types::TokenId;
 
 use crate::{
     Action, GateState, GrammarError, Mode, Quota, RuleSet, Vocabulary,
-    model::{Grammars, ModelRules},
+    model::{AnswerForm, Grammars, ModelRules},
 };
 
 /// The rule sets that hold for one call, all together.
@@ -15,6 +15,7 @@ pub struct Gate {
     sets: Arc<[BoundSet]>,
     /// Set by [`Gate::for_model`].
     model: Option<ModelRules>,
+    form: Option<AnswerForm>,
     quota: Quota,
 }
 
@@ -36,6 +37,7 @@ impl Gate {
         Gate {
             sets: sets.into_iter().map(Into::into).collect(),
             model: None,
+            form: None,
             quota,
         }
     }
@@ -62,16 +64,18 @@ impl Gate {
         watched.cloned().unwrap_or_default()
     }
 
-    /// Whether masks make every completion JSON.
+    /// Whether masks make every completion JSON, by a rule or as the caller asked.
     pub(crate) fn is_json(&self) -> bool {
         self.model.as_ref().is_some_and(ModelRules::is_json)
+            || self.form.as_ref().is_some_and(AnswerForm::is_json)
     }
 
     pub(crate) fn begin_grammars(&self) -> Grammars {
-        match &self.model {
+        let grammars = match &self.model {
             Some(model) => model.begin(),
             None => Grammars::unprepared(&self.sets),
-        }
+        };
+        grammars.with_form(self.form.as_ref())
     }
 
     /// The rule sets.
@@ -93,6 +97,15 @@ impl Gate {
     #[must_use]
     pub fn with_quota(self, quota: Quota) -> Gate {
         Gate { quota, ..self }
+    }
+
+    /// The same sets over answers of `form`.
+    #[must_use]
+    pub fn with_form(self, form: AnswerForm) -> Gate {
+        Gate {
+            form: Some(form),
+            ..self
+        }
     }
 
     /// Begins a sequence. `greedy`: draws repeat themselves, so that a retry must exclude all that

@@ -49,6 +49,7 @@ pub use kind::{
     Checksum, GrammarSource, InjectionList, Kind, Languages, LengthLimits, LogitLimits, MassLimit,
     PersonalData, ToldByText,
 };
+pub use model::AnswerForm;
 pub use quota::Quota;
 pub use report::{Finding, GateReport, RuleReport, RuleStatus};
 pub use ruleset::{

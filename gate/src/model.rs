@@ -6,6 +6,74 @@ use portcullis_types::{TokenBitSet, TokenId};
 
 use crate::{Action, BoundSet, CompiledGrammar, GrammarError, GrammarState, MassLimit, Vocabulary};
 
+/// What a caller asks its answer to be, as a mask on what is drawn. It is no rule: nothing is found
+/// or refused by it, and an answer that is cut off need not be whole.
+#[derive(Clone, Debug)]
+pub struct AnswerForm {
+    grammar: Arc<CompiledGrammar>,
+    begins_after: Option<TokenId>,
+    is_json: bool,
+}
+
+impl AnswerForm {
+    /// The whole answer is a text of `grammar`.
+    pub fn new(grammar: Arc<CompiledGrammar>) -> Self {
+        Self {
+            grammar,
+            begins_after: None,
+            is_json: false,
+        }
+    }
+
+    /// The whole answer is one JSON text: what a rule replaces in it must leave it one.
+    #[must_use]
+    pub fn of_json(self) -> Self {
+        Self {
+            is_json: true,
+            ..self
+        }
+    }
+
+    /// Only what follows the first `token` is of the grammar, if that is drawn at all: what stands
+    /// before it is free.
+    #[must_use]
+    pub fn after(self, token: TokenId) -> Self {
+        Self {
+            begins_after: Some(token),
+            ..self
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    fn begin(&self) -> FormState {
+        FormState {
+            begins_after: self.begins_after,
+            state: self.grammar.begin(),
+        }
+    }
+}
+
+/// The form of one answer.
+#[derive(Debug)]
+struct FormState {
+    begins_after: Option<TokenId>,
+    state: GrammarState,
+}
+
+impl FormState {
+    /// `None` where everything is allowed.
+    fn allowed_after(&mut self, completion: &[TokenId]) -> Option<TokenBitSet> {
+        let begin = match self.begins_after {
+            None => 0,
+            Some(token) => completion.iter().position(|&t| t == token)? + 1,
+        };
+        Some(self.state.allowed_after(&completion[begin..]))
+    }
+}
+
 /// The rules of a gate that are about tokens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelRules {
@@ -69,6 +137,7 @@ impl ModelRules {
         Grammars {
             states: states.collect(),
             bound: Arc::clone(&self.grammars),
+            form: None,
             unprepared: Vec::new(),
             judged: Vec::new(),
         }
@@ -80,6 +149,8 @@ impl ModelRules {
 pub(crate) struct Grammars {
     bound: Arc<[BoundGrammar]>,
     states: Vec<GrammarState>,
+    /// What the caller asked for.
+    form: Option<FormState>,
     /// Rules, by set and index, whose grammars were not prepared: nothing satisfies them.
     unprepared: Vec<(usize, usize)>,
     /// The tokens that were judged; empty where there are no grammars.
@@ -96,8 +167,16 @@ impl Grammars {
         Self {
             bound: Arc::default(),
             states: Vec::new(),
+            form: None,
             unprepared: rules.collect(),
             judged: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_form(self, form: Option<&AnswerForm>) -> Self {
+        Self {
+            form: form.map(AnswerForm::begin),
+            ..self
         }
     }
 
@@ -108,6 +187,11 @@ impl Grammars {
         let pairs = self.states.iter_mut().zip(self.bound.iter());
         let masks = pairs.filter(|(_, bound)| bound.masks);
         let sets = masks.map(|(state, _)| state.allowed_after(completion));
+        let asked = self
+            .form
+            .as_mut()
+            .and_then(|form| form.allowed_after(completion));
+        let sets = sets.chain(asked);
         let all = sets.reduce(|mut all, set| {
             all.intersect(&set);
             all

@@ -16,7 +16,7 @@ use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
 
 use crate::tokenizer::UnusedChars;
-use crate::{Message, RenderedPrompt, TextError, Tokenizer, ToolCall};
+use crate::{Message, RenderedPrompt, TextError, Tokenizer, ToolCall, ToolFormat};
 use environment::{Raised, StrftimeNow};
 use quotes::Quotes;
 
@@ -44,6 +44,7 @@ pub struct ChatTemplate {
     tokenizer: Tokenizer,
     /// Characters that the templates themselves do not have.
     unused: UnusedChars,
+    tool_format: Option<ToolFormat>,
 }
 
 /// What a template is rendered with besides the messages.
@@ -75,6 +76,8 @@ impl ChatTemplate {
         };
         let mut environment = environment::new();
         let mut unused = UnusedChars::default();
+        let mut sources = found.templates.iter().map(|(_, source)| source);
+        let tool_format = sources.find_map(|source| ToolFormat::of_template(source));
         for (name, source) in found.templates {
             unused.exclude(&source);
             let source = environment::without_generation(&source);
@@ -91,7 +94,13 @@ impl ChatTemplate {
             environment: Arc::new(environment),
             tokenizer: tokenizer.clone(),
             unused,
+            tool_format,
         }))
+    }
+
+    /// How the model calls tools, as far as its template shows; `None` if the template knows none.
+    pub fn tool_format(&self) -> Option<ToolFormat> {
+        self.tool_format
     }
 
     /// Renders a conversation.

@@ -18,6 +18,8 @@ use crate::token_table::{Joining, Piece, TokenTable};
 pub struct Detokenizer {
     table: Arc<TokenTable>,
     skip_special: bool,
+    /// Control tokens that are seen all the same.
+    shown: Arc<[TokenId]>,
     /// Bytes that are no character yet, or a run of byte tokens that has not ended.
     pending: Vec<u8>,
     /// Whether a token has contributed already.
@@ -30,10 +32,20 @@ impl Detokenizer {
     pub(crate) fn new(table: Arc<TokenTable>, skip_special: bool) -> Self {
         Self {
             skip_special,
+            shown: Arc::default(),
             pending: Vec::new(),
             started: false,
             strip_left: table.strip().map_or(0, |strip| strip.count),
             table,
+        }
+    }
+
+    /// Gives these control tokens as the text that they are named by.
+    #[must_use]
+    pub fn showing(self, tokens: Arc<[TokenId]>) -> Self {
+        Self {
+            shown: tokens,
+            ..self
         }
     }
 
@@ -58,7 +70,7 @@ impl Detokenizer {
     }
 
     fn push_onto(&mut self, token: TokenId, text: &mut String) {
-        if self.skip_special && self.table.is_special(token) {
+        if self.skip_special && self.table.is_special(token) && !self.shown.contains(&token) {
             return;
         }
         let table = Arc::clone(&self.table);

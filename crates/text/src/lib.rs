@@ -1,4 +1,4 @@
-//! Text in, tokens out, and back: tokenizer, incremental detokenizer, chat templates.
+//! Text in, tokens out, and back: tokenizer, incremental detokenizer, chat templates, tool calls.
 //!
 //! Three rules hold throughout:
 //!
@@ -16,6 +16,7 @@ mod message;
 mod prompt;
 mod token_table;
 mod tokenizer;
+mod tools;
 
 pub use chat_template::{ChatTemplate, MAX_RENDERED_BYTES, RenderOptions, TEMPLATE_FUEL};
 pub use detokenizer::Detokenizer;
@@ -23,3 +24,4 @@ pub use error::TextError;
 pub use message::{FunctionCall, Message, Role, ToolCall};
 pub use prompt::{RenderedPrompt, Segment};
 pub use tokenizer::Tokenizer;
+pub use tools::{Piece, ToolForm, ToolFormat, ToolParser, WhetherToCall};

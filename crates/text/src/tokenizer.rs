@@ -122,6 +122,18 @@ impl Tokenizer {
         Ok(inner.prefix.iter().copied().chain(ids).collect())
     }
 
+    /// The tokens of a text of the program's own, which may name control tokens; nothing is put
+    /// before or behind.
+    ///
+    /// # Errors
+    /// The text cannot be encoded.
+    pub fn encode_own(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        let inner = &self.inner;
+        inner
+            .run(inner.library.get_added_vocabulary(), text)
+            .map_err(TextError::encode)
+    }
+
     /// The tokens of a prompt that a chat template rendered: the template's control tokens are
     /// recognised, those that messages quote are plain text. Nothing is put before or behind, the
     /// template having written all of it.

@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 use llguidance::api::ParserLimits;
 use portcullis_types::TokenId;
+use serde_json::Value;
 
 pub use compiled::CompiledGrammar;
 pub use error::GrammarError;
@@ -66,6 +67,29 @@ impl Grammar {
     /// A mistake in the pattern, an anchor or word boundary, or a pattern beyond the limits.
     pub fn regex(pattern: &str) -> Result<Self, GrammarError> {
         Self::checked(Source::regex(pattern)?)
+    }
+
+    /// A text of the Lark grammar `text`, in which the rules `json_0`, `json_1` and so on are JSON
+    /// texts that are valid under `schemas`, in their order. The text is the program's own and is
+    /// trusted; the schemas are a caller's, and are checked as [`Grammar::json_schema`] does.
+    ///
+    /// Not tried on single bytes: the first [`Grammar::compile`] tells what is wrong with it.
+    ///
+    /// # Errors
+    /// A schema that would not be enforced, or more text than is looked at.
+    pub fn form(text: &str, schemas: &[Value]) -> Result<Self, GrammarError> {
+        Ok(Self {
+            source: Source::form(text, schemas)?,
+            compiled: OnceLock::new(),
+        })
+    }
+
+    /// Whether a schema can be enforced.
+    ///
+    /// # Errors
+    /// A keyword or format that is not enforced, or more than is looked at.
+    pub fn check_schema(schema: &Value) -> Result<(), GrammarError> {
+        source::check_schema(schema)
     }
 
     /// The grammar for the tokens of a model. Kept for the first vocabulary, since a process

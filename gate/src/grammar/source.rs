@@ -21,6 +21,8 @@ pub(super) enum Source {
     JsonSchema(Value),
     Lark(String),
     Regex(String),
+    /// Lark of our own, around JSON schemas that were checked.
+    Form(String),
 }
 
 impl Source {
@@ -54,6 +56,18 @@ impl Source {
         }
     }
 
+    pub(super) fn form(text: &str, schemas: &[Value]) -> Result<Self, GrammarError> {
+        use std::fmt::Write as _;
+        let mut whole = text.to_owned();
+        for (place, schema) in schemas.iter().enumerate() {
+            check_schema(schema)?;
+            let rule = write!(whole, "\njson_{place}: %json {}\n", bounded(schema));
+            rule.expect("a string takes all that is written to it");
+        }
+        check_length(&whole)?;
+        Ok(Self::Form(whole))
+    }
+
     pub(super) fn regex(pattern: &str) -> Result<Self, GrammarError> {
         check_length(pattern)?;
         let hir = regex_syntax::parse(pattern).map_err(GrammarError::from_library)?;
@@ -77,7 +91,7 @@ impl Source {
     pub(super) fn parse(&self) -> Result<GrammarInit, GrammarError> {
         let grammar = match self {
             Self::JsonSchema(value) => TopLevelGrammar::from_json_schema(bounded(value)),
-            Self::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
+            Self::Lark(text) | Self::Form(text) => TopLevelGrammar::from_lark(text.clone()),
             Self::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
         };
         let (grammar, lexer) = GrammarInit::Serialized(grammar)
@@ -133,6 +147,14 @@ fn refuse_ignored(lexer: &LexerSpec) -> Result<(), GrammarError> {
 
 fn is_assigned(after: &str) -> bool {
     after.trim_start().starts_with('=')
+}
+
+/// Refuses a schema that would not be enforced as its author means it.
+pub(super) fn check_schema(schema: &Value) -> Result<(), GrammarError> {
+    let text = schema.to_string();
+    check_length(&text)?;
+    check_nesting(&text)?;
+    schema::check(schema)
 }
 
 fn check_length(text: &str) -> Result<(), GrammarError> {

@@ -11,3 +11,4 @@ mod detokenizer;
 mod golden;
 mod loading;
 mod support;
+mod tools;
