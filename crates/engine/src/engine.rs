@@ -9,13 +9,14 @@ use portcullis_scheduler::{
     Advance, NewSequence, Row, Scheduler, SchedulerConfig, SchedulerOutput,
 };
 use portcullis_text::Tokenizer;
-use portcullis_types::{FinishReason, Sample, SequenceId};
+use portcullis_types::{FinishReason, PromptScore, Sample, SequenceId, Tenant};
 
 use crate::clock::Clock;
 use crate::generation::{Drawn, Generation, Outcome};
 use crate::handle::{EngineHandle, Shared, Submission, doors};
 use crate::outbox::{End, Failure, Flushed, Outbox};
-use crate::runner::{Draw, DrawError, ModelRunner, RunnerError, StepOutput};
+use crate::request::GenerateRequest;
+use crate::runner::{Draw, DrawError, ModelRunner, RunnerError, Score, StepOutput};
 use crate::status::EngineStatus;
 
 /// How long an engine without work waits before it looks after slow readers again.
@@ -60,7 +61,8 @@ impl<R: ModelRunner> Engine<R> {
         self.end_cancelled();
         let plan = self.scheduler.schedule();
         let draws = self.draws(&plan);
-        let ticket = (!plan.rows.is_empty()).then(|| self.runner.submit(&plan, draws));
+        let scores = self.scores(&plan);
+        let ticket = (!plan.rows.is_empty()).then(|| self.runner.submit(&plan, draws, scores));
         // Gate, text and sends for the step before, while the model computes this one.
         self.deliver();
         if let Some(ticket) = ticket {
@@ -140,7 +142,7 @@ impl<R: ModelRunner> Engine<R> {
             id,
             tokens: request.prompt.clone(),
             priority: request.priority,
-            tenant: request.tenant,
+            tenant: tenant(id, request),
             max_len: request.max_len(),
         });
         self.generations.insert(id, generation);
@@ -186,6 +188,15 @@ impl<R: ModelRunner> Engine<R> {
         draws
     }
 
+    /// What is asked about prompts.
+    fn scores(&self, plan: &SchedulerOutput) -> Vec<Score> {
+        let rows = plan.rows.iter().enumerate();
+        rows.flat_map(|(index, row)| {
+            known(self.generations.get(&row.sequence)).scores_in(index, row)
+        })
+        .collect()
+    }
+
     /// Takes the tokens of the step before through text and gate.
     fn deliver(&mut self) {
         for (id, drawn) in std::mem::take(&mut self.undelivered) {
@@ -210,6 +221,7 @@ impl<R: ModelRunner> Engine<R> {
 
     /// Books what the step computed, and takes its tokens up for their verdicts.
     fn advance(&mut self, plan: &SchedulerOutput, output: StepOutput) {
+        self.note_scores(plan, output.scores);
         let mut samples = output.samples.into_iter();
         for row in &plan.rows {
             self.status.computed_tokens_total += row.tokens.len() as u64;
@@ -222,6 +234,22 @@ impl<R: ModelRunner> Engine<R> {
             } else {
                 // A stale chunk of a prompt costs nothing more: it is simply not counted.
                 self.scheduler.advance(row, None);
+            }
+        }
+    }
+
+    /// Books what the step says about prompts. A row that has ended since was asked for nothing.
+    fn note_scores(
+        &mut self,
+        plan: &SchedulerOutput,
+        scores: Vec<(usize, Result<PromptScore, DrawError>)>,
+    ) {
+        for (row, score) in scores {
+            let row = &plan.rows[row];
+            match (self.generations.get_mut(&row.sequence), score) {
+                (None, _) => {}
+                (Some(generation), Ok(score)) => generation.note_score(score),
+                (Some(_), Err(error)) => self.fail_row(row, &error.to_string()),
             }
         }
     }
@@ -258,7 +286,10 @@ impl<R: ModelRunner> Engine<R> {
             generation.request().prompt_len(),
             generation.request().max_len(),
         );
-        for sibling in generation.take_siblings(&self.tokenizer) {
+        let siblings = generation.take_siblings(&self.tokenizer);
+        generation.tell_prompt();
+        for mut sibling in siblings {
+            sibling.tell_prompt();
             let id = self.new_id();
             self.generations.insert(id, sibling);
             if let Err(error) = self.scheduler.fork(parent, id, prompt_len, max_len) {
@@ -357,6 +388,18 @@ impl<R: ModelRunner> Engine<R> {
         status.preemptions_total = stats.preemptions;
         self.shared.status.publish(status);
     }
+}
+
+/// Whose prefix cache a call uses. One that asks about its prompt shares nothing: what is found in
+/// the cache is not computed, and so not known.
+fn tenant(id: SequenceId, request: &GenerateRequest) -> Tenant {
+    let mut tenant = request.tenant;
+    if request.prompt_logprobs.is_some() {
+        let number = tenant.0.iter_mut().zip(id.0.to_le_bytes());
+        number.for_each(|(byte, of_id)| *byte ^= of_id);
+        tenant.0[31] ^= 0xFF;
+    }
+    tenant
 }
 
 fn failed(message: String) -> End {

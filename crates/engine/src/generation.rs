@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_gate::{Admitted, Checkpoint, End as GateEnd, GateState, Verdict};
+use portcullis_scheduler::Row;
 use portcullis_text::{Detokenizer, Tokenizer};
 use portcullis_types::{
-    FinishReason, History, Sample, SamplingParams, TokenId, Usage, derive_choice_seed,
+    FinishReason, History, PromptScore, Sample, SamplingParams, TokenId, Usage, derive_choice_seed,
 };
 
 use crate::clock::Clock;
 use crate::handle::{QueuePlace, Submission};
 use crate::outbox::{End, Outbox, Timings};
 use crate::request::GenerateRequest;
-use crate::runner::Draw;
+use crate::runner::{Draw, Score};
 
 /// The state of one choice. Its tokens live in the scheduler; here is what was made of them.
 pub(crate) struct Generation {
@@ -33,6 +34,8 @@ pub(crate) struct Generation {
     place: Option<QueuePlace>,
     /// Choices that fork from this one when its prompt is computed.
     siblings: std::ops::Range<u32>,
+    /// How likely the tokens of the prompt were, as far as that is asked for and known.
+    scores: Option<Vec<PromptScore>>,
 }
 
 /// A drawn token whose verdict is still out.
@@ -76,7 +79,8 @@ impl Generation {
         });
         let gate = request.gate.begin(params.is_greedy());
         Self {
-            text: tokenizer.detokenizer(),
+            text: detokenizer(tokenizer, &request),
+            scores: first_scores(&request),
             gate: gate.stopping_at(&request.stop.strings, request.stop.min_tokens),
             usage: Usage {
                 prompt_tokens: request.prompt.len() as u64,
@@ -104,6 +108,7 @@ impl Generation {
                     Self::begin(Arc::clone(&self.request), outbox, tokenizer, self.submitted);
                 sibling.usage.cached_tokens = self.usage.cached_tokens;
                 sibling.timings.queued = self.timings.queued;
+                sibling.scores.clone_from(&self.scores);
                 sibling
             })
             .collect()
@@ -145,6 +150,36 @@ impl Generation {
             mask,
             watch: self.request.gate.watched_tokens(),
             history,
+        }
+    }
+
+    /// What is to be asked about the prompt in row `index` of a plan.
+    pub(crate) fn scores_in(&self, index: usize, row: &Row) -> Vec<Score> {
+        let (Some(top), Some(scores)) = (self.request.prompt_logprobs, &self.scores) else {
+            return Vec::new();
+        };
+        let (prompt, known) = (&self.request.prompt, scores.len());
+        let targets = (row.start + 1..=row.start + row.tokens.len()).filter(|&at| at >= known);
+        let targets = targets.filter_map(|at| Some((at, *prompt.get(at)?)));
+        targets
+            .map(|(at, target)| Score {
+                row: index,
+                offset: at - 1 - row.start,
+                target,
+                top,
+            })
+            .collect()
+    }
+
+    /// Takes the answer about the next token of the prompt.
+    pub(crate) fn note_score(&mut self, score: PromptScore) {
+        self.scores.get_or_insert_default().push(score);
+    }
+
+    /// Tells what is known of the prompt, once, when that is all of it.
+    pub(crate) fn tell_prompt(&mut self) {
+        if let Some(scores) = self.scores.take() {
+            self.outbox.tell_prompt(scores.into());
         }
     }
 
@@ -232,7 +267,7 @@ impl Generation {
     /// Goes back to `completion`, the tokens that stay: the text is made anew from them, so that
     /// text and tokens cannot get out of step.
     pub(crate) fn rewind(&mut self, completion: &[TokenId], tokenizer: &Tokenizer) {
-        self.text = tokenizer.detokenizer();
+        self.text = detokenizer(tokenizer, &self.request);
         for &token in completion {
             self.text.push(token);
         }
@@ -271,4 +306,20 @@ impl Generation {
             .finish(end, usage, self.gate.into_report(), self.timings);
         self.outbox
     }
+}
+
+fn detokenizer(tokenizer: &Tokenizer, request: &GenerateRequest) -> Detokenizer {
+    tokenizer.detokenizer().showing(Arc::clone(&request.shown))
+}
+
+/// Nothing comes before the first token, so nothing is known of it.
+fn first_scores(request: &GenerateRequest) -> Option<Vec<PromptScore>> {
+    request.prompt_logprobs?;
+    let first = request.prompt.iter().take(1);
+    let unknown = first.map(|&token| PromptScore {
+        token,
+        logprob: None,
+        top: Vec::new(),
+    });
+    Some(unknown.collect())
 }

@@ -20,6 +20,7 @@ pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineConfig};
 pub use handle::{EngineHandle, EngineThread, SubmitError, TokenStream};
 pub use outbox::{End, Failure, StreamEvent, Timings};
+pub use portcullis_types::PromptScore;
 pub use request::{GenerateParts, GenerateRequest, InvalidRequest, Limits};
-pub use runner::{Draw, DrawError, ModelRunner, RunnerError, StepOutput, Ticket};
+pub use runner::{Draw, DrawError, ModelRunner, RunnerError, Score, StepOutput, Ticket};
 pub use status::EngineStatus;

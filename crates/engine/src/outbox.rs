@@ -8,13 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis_gate::{Admitted, GateReport, Refusal};
-use portcullis_types::{FinishReason, Usage};
+use portcullis_types::{FinishReason, PromptScore, Usage};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 /// Something that happened to a choice of a call.
 #[derive(Debug)]
 pub enum StreamEvent {
+    /// How likely the tokens of the prompt were, if that was asked for; before any text.
+    Prompt {
+        /// Which choice.
+        choice: u32,
+        /// One for each token.
+        scores: Arc<[PromptScore]>,
+    },
     /// Text that passed the gate: the only way that text takes.
     Admitted {
         /// Which choice.
@@ -35,6 +42,17 @@ pub enum StreamEvent {
         /// When what happened.
         timings: Timings,
     },
+}
+
+impl StreamEvent {
+    /// The choice that it happened to.
+    pub fn choice(&self) -> u32 {
+        match self {
+            Self::Prompt { choice, .. }
+            | Self::Admitted { choice, .. }
+            | Self::Ended { choice, .. } => *choice,
+        }
+    }
 }
 
 /// How a choice ended.
@@ -77,6 +95,7 @@ pub(crate) struct Outbox {
     choice: u32,
     events: mpsc::Sender<StreamEvent>,
     cancelled: Arc<AtomicBool>,
+    prompt: Option<Arc<[PromptScore]>>,
     held: Option<Admitted>,
     end: Option<StreamEvent>,
 }
@@ -102,6 +121,7 @@ impl Outbox {
             choice,
             events,
             cancelled,
+            prompt: None,
             held: None,
             end: None,
         }
@@ -119,6 +139,11 @@ impl Outbox {
     /// Whether the reader asked for no more, or is gone.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire) || self.events.is_closed()
+    }
+
+    pub(crate) fn tell_prompt(&mut self, scores: Arc<[PromptScore]>) {
+        self.prompt = Some(scores);
+        self.flush();
     }
 
     pub(crate) fn release(&mut self, admitted: Admitted) {
@@ -145,6 +170,20 @@ impl Outbox {
 
     /// Sends what the channel takes, in order.
     pub(crate) fn flush(&mut self) -> Flushed {
+        if let Some(scores) = self.prompt.take() {
+            let event = StreamEvent::Prompt {
+                choice: self.choice,
+                scores: Arc::clone(&scores),
+            };
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    self.prompt = Some(scores);
+                    return Flushed::Full;
+                }
+                Err(TrySendError::Closed(_)) => return Flushed::Closed,
+            }
+        }
         if let Some(admitted) = self.held.take() {
             let event = StreamEvent::Admitted {
                 choice: self.choice,

@@ -49,6 +49,10 @@ pub struct GenerateParts {
     pub tenant: Tenant,
     /// The rule sets that hold.
     pub gate: Gate,
+    /// Asks how likely each token of the prompt was, with so many of the likeliest ones.
+    pub prompt_logprobs: Option<u8>,
+    /// Control tokens that are part of the text of a completion.
+    pub shown: Arc<[TokenId]>,
 }
 
 /// A call within all limits.
@@ -62,6 +66,8 @@ pub struct GenerateRequest {
     pub(crate) priority: Priority,
     pub(crate) tenant: Tenant,
     pub(crate) gate: Gate,
+    pub(crate) prompt_logprobs: Option<u8>,
+    pub(crate) shown: Arc<[TokenId]>,
 }
 
 impl GenerateRequest {
@@ -93,6 +99,8 @@ impl GenerateRequest {
             priority: parts.priority,
             tenant: parts.tenant,
             gate: parts.gate,
+            prompt_logprobs: parts.prompt_logprobs,
+            shown: parts.shown,
         })
     }
 

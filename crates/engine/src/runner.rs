@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_scheduler::SchedulerOutput;
-use portcullis_types::{History, Sample, SamplingParams, TokenId, TokenMask};
+use portcullis_types::{History, PromptScore, Sample, SamplingParams, TokenId, TokenMask};
 use thiserror::Error;
 
 /// Runs the model over the rows of a plan.
@@ -11,10 +11,11 @@ use thiserror::Error;
 /// Split in two so that the engine can gate and send the step before while this one computes: on
 /// a GPU `submit` only launches, on the CPU it hands the work to a thread.
 pub trait ModelRunner {
-    /// Starts one step. `draws` has one entry for each row with `samples`, in row order.
+    /// Starts one step. `draws` has one entry for each row with `samples`, in row order; `scores`
+    /// asks about tokens of prompts besides.
     ///
     /// Steps run one after another: the caller collects each ticket before it submits the next.
-    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket;
+    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>, scores: Vec<Score>) -> Ticket;
 
     /// Waits for a step.
     ///
@@ -46,11 +47,26 @@ pub struct Draw {
     pub history: Option<History>,
 }
 
+/// A question about a token of a prompt: how likely the model thought it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Score {
+    /// Index of the row in the plan.
+    pub row: usize,
+    /// The token of the row behind which `target` stands.
+    pub offset: usize,
+    /// The token that is asked about.
+    pub target: TokenId,
+    /// How many of the likeliest tokens to tell besides.
+    pub top: u8,
+}
+
 /// What a step brought.
 #[derive(Debug)]
 pub struct StepOutput {
     /// One for each draw, in the same order.
     pub samples: Vec<Result<Sample, DrawError>>,
+    /// One for each score, in the same order, with its row.
+    pub scores: Vec<(usize, Result<PromptScore, DrawError>)>,
 }
 
 /// One row could not be drawn; its neighbours are not affected.

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use portcullis_scheduler::{BLOCK_TOKENS, BlockId, Row, SchedulerOutput};
-use portcullis_types::{Sample, TokenId, TokenLogprob};
+use portcullis_types::{PromptScore, Sample, TokenId, TokenLogprob};
 
-use crate::runner::{Draw, DrawError, ModelRunner, RunnerError, StepOutput, Ticket};
+use crate::runner::{Draw, DrawError, ModelRunner, RunnerError, Score, StepOutput, Ticket};
 
 /// What may follow a context (prompt and completion so far): tokens with their probabilities.
 /// An empty answer stands for logits that are not finite.
@@ -69,6 +69,7 @@ impl ScriptedRunner {
         &mut self,
         plan: &SchedulerOutput,
         draws: Vec<Draw>,
+        scores: &[Score],
     ) -> Result<StepOutput, RunnerError> {
         let message = format!("scripted, in step {}", self.tickets);
         if plan.rows.iter().map(|row| row.tokens.len()).sum::<usize>() > self.max_step_tokens {
@@ -79,7 +80,7 @@ impl ScriptedRunner {
             self.spoil(plan);
             return Err(RunnerError::Failed { message });
         }
-        Ok(self.run(plan, draws))
+        Ok(self.run(plan, draws, scores))
     }
 
     /// Writes into every other slot of the plan, and makes no copy.
@@ -92,16 +93,20 @@ impl ScriptedRunner {
         }
     }
 
-    fn run(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> StepOutput {
+    fn run(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>, scores: &[Score]) -> StepOutput {
         for &(from, to) in &plan.block_copies {
             let from = slot(from, 0);
             self.slots
                 .copy_within(from..from + BLOCK_TOKENS, slot(to, 0));
         }
         let mut draws = draws.into_iter();
-        let mut samples = Vec::new();
-        for row in &plan.rows {
+        let (mut samples, mut scored) = (Vec::new(), Vec::new());
+        for (index, row) in plan.rows.iter().enumerate() {
             let context = self.compute(row);
+            for score in scores.iter().filter(|score| score.row == index) {
+                let before = &context[..=row.start + score.offset];
+                scored.push((index, self.score(before, score)));
+            }
             if row.samples {
                 let draw = draws
                     .next()
@@ -109,7 +114,33 @@ impl ScriptedRunner {
                 samples.push(sample(&(self.script)(&context), &draw));
             }
         }
-        StepOutput { samples }
+        StepOutput {
+            samples,
+            scores: scored,
+        }
+    }
+
+    /// A token that the script does not know has no probability.
+    fn score(&mut self, before: &[TokenId], score: &Score) -> Result<PromptScore, DrawError> {
+        let mut distribution = (self.script)(before);
+        if distribution.is_empty() {
+            return Err(DrawError::NotFinite);
+        }
+        distribution.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let came = distribution
+            .iter()
+            .find(|(token, _)| *token == score.target);
+        let top = distribution.iter().take(score.top.into());
+        Ok(PromptScore {
+            token: score.target,
+            logprob: Some(came.map_or(f32::NEG_INFINITY, |(_, p)| p.ln())),
+            top: top
+                .map(|&(token, p)| TokenLogprob {
+                    token,
+                    logprob: p.ln(),
+                })
+                .collect(),
+        })
     }
 
     /// Writes the row's tokens into the cache and reads its whole context back.
@@ -130,9 +161,9 @@ impl ScriptedRunner {
 }
 
 impl ModelRunner for ScriptedRunner {
-    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
+    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>, scores: Vec<Score>) -> Ticket {
         self.tickets += 1;
-        let result = self.attempt(plan, draws);
+        let result = self.attempt(plan, draws, &scores);
         self.finished.push_back(result);
         Ticket(self.tickets)
     }

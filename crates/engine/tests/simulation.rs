@@ -155,6 +155,7 @@ fn check_same_as_alone(call: &Call, seed: u64) {
             "seed {seed}: under {}",
             call.rules
         );
+        assert_eq!(together.scores, alone.scores, "seed {seed}: of the prompt");
         assert_eq!(
             together.usage.map(|u| u.completion_tokens),
             alone.usage.map(|u| u.completion_tokens)

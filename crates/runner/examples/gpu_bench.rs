@@ -128,7 +128,7 @@ impl Bench {
             rows,
             ..SchedulerOutput::default()
         };
-        let ticket = self.runner.submit(&plan, draws);
+        let ticket = self.runner.submit(&plan, draws, Vec::new());
         let output = self.runner.collect(ticket)?;
         for sample in output.samples {
             sample?;

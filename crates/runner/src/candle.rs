@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use portcullis_engine::{Draw, ModelRunner, RunnerError, StepOutput, Ticket};
+use portcullis_engine::{Draw, ModelRunner, RunnerError, Score, StepOutput, Ticket};
 use portcullis_models::{Batch, Decoder, KvCache, SequenceSpan};
 use portcullis_scheduler::{Row, SchedulerOutput};
 
@@ -27,15 +27,17 @@ struct Step {
     batch: Batch,
     block_copies: Vec<(u32, u32)>,
     draws: Vec<Draw>,
+    scores: Vec<Score>,
 }
 
 impl Step {
-    fn of(plan: &SchedulerOutput, draws: Vec<Draw>) -> Self {
+    fn of(plan: &SchedulerOutput, draws: Vec<Draw>, scores: Vec<Score>) -> Self {
         let copies = plan.block_copies.iter();
         Self {
-            batch: batch(&plan.rows),
+            batch: batch(&plan.rows, &scores),
             block_copies: copies.map(|(from, to)| (from.0, to.0)).collect(),
             draws,
+            scores,
         }
     }
 }
@@ -63,11 +65,11 @@ impl CandleRunner {
 }
 
 impl ModelRunner for CandleRunner {
-    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>) -> Ticket {
+    fn submit(&mut self, plan: &SchedulerOutput, draws: Vec<Draw>, scores: Vec<Score>) -> Ticket {
         self.tickets += 1;
         if let Some(steps) = &self.steps {
             // A dead model thread shows at collect, which can say so.
-            drop(steps.send(Step::of(plan, draws)));
+            drop(steps.send(Step::of(plan, draws, scores)));
         }
         Ticket(self.tickets)
     }
@@ -114,7 +116,7 @@ impl Model {
         plan: &SchedulerOutput,
         draws: Vec<Draw>,
     ) -> Result<StepOutput, RunnerError> {
-        self.run(&Step::of(plan, draws))
+        self.run(&Step::of(plan, draws, Vec::new()))
             .map_err(|error| failure(&error))
     }
 
@@ -134,9 +136,8 @@ impl Model {
     fn run(&mut self, step: &Step) -> Result<StepOutput, portcullis_models::ModelError> {
         self.kv.copy_blocks(&step.block_copies)?;
         let logits = self.decoder.forward(&step.batch, &mut self.kv)?;
-        Ok(StepOutput {
-            samples: sample_all(&logits, &step.draws)?,
-        })
+        let (samples, scores) = sample_all(&logits, &step.draws, &step.scores)?;
+        Ok(StepOutput { samples, scores })
     }
 }
 
@@ -148,8 +149,8 @@ fn failure(error: &portcullis_models::ModelError) -> RunnerError {
     }
 }
 
-/// Lays the rows of a plan out as one batch of tokens.
-fn batch(rows: &[Row]) -> Batch {
+/// Lays the rows of a plan out as one batch of tokens: the sampled rows first, then the scored ones.
+fn batch(rows: &[Row], scores: &[Score]) -> Batch {
     let mut batch = Batch::default();
     for row in rows {
         let query_start = batch.tokens.len();
@@ -167,5 +168,10 @@ fn batch(rows: &[Row]) -> Batch {
             batch.sample_rows.push(batch.tokens.len() as u32 - 1);
         }
     }
+    let scored = scores.iter().map(|score| {
+        let row = &batch.sequences[score.row];
+        (row.query_start + score.offset) as u32
+    });
+    batch.sample_rows.extend(scored.collect::<Vec<_>>());
     batch
 }

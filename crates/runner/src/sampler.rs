@@ -1,24 +1,59 @@
 //! From the engine's draws to the sampling op, and back.
 
 use candle_core::Tensor;
-use portcullis_engine::{Draw, DrawError};
+use portcullis_engine::{Draw, DrawError, PromptScore, Score};
 use portcullis_kernels::{DrawFailure, DrawRow, Drawn, sample_row};
-use portcullis_types::{Sample, TokenLogprob};
+use portcullis_types::{Sample, TokenId, TokenLogprob};
 
-/// Draws one token from each row of `logits` `[num_draws, vocab]`, wherever they lie.
+/// A bias that leaves nothing else to draw, and is still finite with any logit added.
+const FORCED: f32 = 1e30;
+
+/// What was drawn, and what was asked about prompts, with the rows.
+type Answers = (
+    Vec<Result<Sample, DrawError>>,
+    Vec<(usize, Result<PromptScore, DrawError>)>,
+);
+
+/// Draws one token from each of the first rows of `logits` `[num_draws + num_scores, vocab]`, wherever
+/// they lie, and tells of the others how likely a token was.
 ///
 /// # Errors
 /// The op refuses a draw, or the device fails.
 pub(crate) fn sample_all(
     logits: &Tensor,
     draws: &[Draw],
-) -> candle_core::Result<Vec<Result<Sample, DrawError>>> {
-    if draws.is_empty() {
-        return Ok(Vec::new());
+    scores: &[Score],
+) -> candle_core::Result<Answers> {
+    if draws.is_empty() && scores.is_empty() {
+        return Ok(Answers::default());
     }
-    let rows: Vec<DrawRow<'_>> = draws.iter().map(row_of).collect();
-    let drawn = portcullis_kernels::sample(logits, &rows)?;
-    Ok(drawn.into_iter().map(sample_of).collect())
+    let targets: Vec<_> = scores.iter().map(|s| [(s.target, FORCED)]).collect();
+    let scored = scores.iter().zip(&targets).map(score_row);
+    let rows: Vec<DrawRow<'_>> = draws.iter().map(row_of).chain(scored).collect();
+    let mut drawn = portcullis_kernels::sample(logits, &rows)?.into_iter();
+    let samples = drawn.by_ref().take(draws.len()).map(sample_of).collect();
+    let scored = scores.iter().zip(drawn);
+    let scores = scored.map(|(score, drawn)| (score.row, sample_of(drawn).map(prompt_score)));
+    Ok((samples, scores.collect()))
+}
+
+/// How likely a token was is what a draw tells that can only come to it: the model's
+/// log-probabilities are those before any bias.
+fn score_row<'a>((score, target): (&Score, &'a [(TokenId, f32); 1])) -> DrawRow<'a> {
+    DrawRow {
+        greedy: true,
+        bias: target,
+        top_logprobs: score.top.into(),
+        ..DrawRow::default()
+    }
+}
+
+fn prompt_score(sample: Sample) -> PromptScore {
+    PromptScore {
+        token: sample.token,
+        logprob: Some(sample.logprob),
+        top: sample.top,
+    }
 }
 
 /// Draws one token from `logits` `[vocab]` in the host's memory.

@@ -7,7 +7,8 @@ mod sequence;
 mod token_set;
 
 pub use sampling::{
-    History, Sample, SamplingParams, StopParams, TokenLogprob, TokenMask, derive_choice_seed,
+    History, PromptScore, Sample, SamplingParams, StopParams, TokenLogprob, TokenMask,
+    derive_choice_seed,
 };
 pub use sequence::{FinishReason, Priority, SequenceId, Tenant, TokenId, Usage};
 pub use token_set::{TokenBitSet, TokenBytes};

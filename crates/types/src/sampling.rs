@@ -74,6 +74,17 @@ pub struct StopParams {
     pub token_ids: Vec<TokenId>,
 }
 
+/// What the model thought of a token of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptScore {
+    /// The token that came.
+    pub token: TokenId,
+    /// Its log-probability after the tokens before it; `None` for the first, which none is before.
+    pub logprob: Option<f32>,
+    /// The most likely tokens at its place, the most likely first.
+    pub top: Vec<TokenLogprob>,
+}
+
 /// Tokens that came before a draw, for penalties.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {

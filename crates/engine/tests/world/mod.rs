@@ -305,6 +305,8 @@ pub(crate) struct Received {
     pub(crate) report: Option<GateReport>,
     /// Tokens of the text.
     pub(crate) tokens: u64,
+    /// Log-probabilities of the prompt.
+    pub(crate) scores: Option<Vec<Option<f32>>>,
 }
 
 /// A caller and its call.
@@ -318,6 +320,8 @@ pub(crate) struct Call {
     sampling: SamplingParams,
     stop: Vec<String>,
     min_tokens: usize,
+    /// Whether it asks how likely its prompt was.
+    scored: bool,
     priority: Priority,
     tenant: Tenant,
     max_model_len: usize,
@@ -371,6 +375,7 @@ impl Call {
                 Vec::new()
             },
             min_tokens: if rng.one_in(4) { max_tokens / 2 } else { 0 },
+            scored: rng.one_in(4),
             priority: rng.pick(&[Priority::Batch, Priority::Standard, Priority::Realtime]),
             tenant: Tenant([rng.within(0, 1) as u8; 32]),
             max_model_len: len,
@@ -392,6 +397,7 @@ impl Call {
             sampling: SamplingParams::default(),
             stop: Vec::new(),
             min_tokens: 100,
+            scored: false,
             priority: Priority::Standard,
             tenant: Tenant([0; 32]),
             max_model_len: 200,
@@ -476,6 +482,8 @@ impl Call {
             priority: self.priority,
             tenant: self.tenant,
             gate: gate(self.rules),
+            prompt_logprobs: self.scored.then_some(2),
+            shown: std::sync::Arc::default(),
         };
         GenerateRequest::new(parts, &limits).expect("within the limits")
     }
@@ -485,6 +493,16 @@ impl Call {
             let event = self.stream.as_mut().and_then(TokenStream::try_next);
             match event {
                 None => break,
+                Some(StreamEvent::Prompt { choice, scores }) => {
+                    let received = &mut self.choices[choice as usize];
+                    assert!(received.text.is_empty(), "text before the prompt");
+                    let tokens: Vec<_> = scores.iter().map(|score| score.token).collect();
+                    assert_eq!(tokens, self.prompt, "the prompt in other tokens");
+                    let unknown = scores.iter().filter(|score| score.logprob.is_none());
+                    assert_eq!(unknown.count(), 1, "all but the first token have a score");
+                    let scores = scores.iter().map(|score| score.logprob).collect();
+                    assert!(received.scores.replace(scores).is_none(), "told twice");
+                }
                 Some(StreamEvent::Admitted { choice, admitted }) => {
                     let received = &mut self.choices[choice as usize];
                     assert!(received.end.is_none(), "text after the end");
@@ -499,6 +517,13 @@ impl Call {
                     ..
                 }) => {
                     let received = &mut self.choices[choice as usize];
+                    if matches!(end, End::Finished(_)) {
+                        assert_eq!(
+                            received.scores.is_some(),
+                            self.scored,
+                            "scores of the prompt"
+                        );
+                    }
                     assert!(received.end.replace(end).is_none(), "a choice ended twice");
                     received.usage = Some(usage);
                     received.report = Some(report);
