@@ -86,12 +86,30 @@ pub struct FunctionCall {
     pub arguments: Value,
 }
 
+impl FunctionCall {
+    /// A call whose arguments come as on the wire.
+    pub fn new(name: String, arguments: String) -> Self {
+        Self {
+            name,
+            arguments: parsed(arguments),
+        }
+    }
+}
+
 fn parsed_arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
-        Value::String(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
-            Ok(object) => Value::Object(object),
-            Err(_) => Value::String(text),
-        },
+        Value::String(text) => parsed(text),
         other => other,
     })
+}
+
+/// Nothing at all stands for no arguments.
+fn parsed(text: String) -> Value {
+    if text.trim().is_empty() {
+        return Value::Object(Map::new());
+    }
+    match serde_json::from_str::<Map<String, Value>>(&text) {
+        Ok(object) => Value::Object(object),
+        Err(_) => Value::String(text),
+    }
 }
