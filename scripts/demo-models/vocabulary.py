@@ -33,10 +33,25 @@ LLAMA_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+# Tools are shown and called as Llama 3.1 has them. The demo model has not learnt to call any: it
+# does where a call is forced.
 LLAMA_TEMPLATE = (
     "{{- bos_token }}"
+    "{%- if tools %}"
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}"
+    "{{- 'To call a function, answer with {\"name\": function name, \"parameters\": dictionary of arguments}.' }}"
+    "{%- for tool in tools %}{{- '\n' + tool['function'] | tojson }}{%- endfor %}"
+    "{{- '<|eot_id|>' }}"
+    "{%- endif %}"
     "{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{%- set role = 'ipython' if message['role'] == 'tool' else message['role'] %}"
+    "{{- '<|start_header_id|>' + role + '<|end_header_id|>\n\n' + message['content'] | trim }}"
+    "{%- for call in message['tool_calls'] or [] %}"
+    "{{- '; ' if not loop.first }}"
+    "{{- '{\"name\": \"' + call['function']['name'] + '\", \"parameters\": ' }}"
+    "{{- call['function']['arguments'] | tojson + '}' }}"
+    "{%- endfor %}"
+    "{{- '<|eot_id|>' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}"
     "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
