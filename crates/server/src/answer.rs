@@ -11,11 +11,12 @@ use portcullis_ledger::Outcome;
 
 use crate::error::{ApiError, with_record};
 use crate::record::CallRecord;
-use crate::shape::{ChoiceText, Shape};
+use crate::shape::{ChoiceText, Finish, Frame, Shape};
 use crate::state::App;
-use crate::stream::{Event, Events, Submission};
+use crate::stream::{Ending, Event, Events, Submission};
 use crate::tally::{InputReport, Tally};
-use crate::validate::{Call, RefusedCall};
+use crate::tools::AnswerReader;
+use crate::validate::{Call, RefusedCall, Telling};
 use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetRef};
 
 /// Runs a call and answers it.
@@ -23,8 +24,7 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 /// The status is sent once it is known that something may be released, also for a stream, so that
 /// a refusal before that is a plain 400.
 pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> {
-    let shape = Shape::new(app, &call);
-    let (stream, include_usage) = (call.stream, call.include_usage);
+    let (stream, telling) = (call.stream, call.telling);
     let verdict = Verdict::new(&call.gate);
     let tally = Tally::new(&call.gate, call.choices_per_prompt, call.input);
     let mut events = Events::submit(
@@ -41,11 +41,11 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
     let named = |error: ApiError| error.recorded_as(record_id.as_ref());
     ready.map_err(named)?;
     let response = match stream {
-        false => whole(events, shape, &verdict).await.map_err(named)?,
+        false => whole(events, telling, &verdict).await.map_err(named)?,
         true => {
             let interval = app.config.keep_alive_interval;
             let keep_alive = KeepAlive::new().interval(interval).text("keep-alive");
-            let frames = Frames::new(events, shape, verdict, include_usage);
+            let frames = Frames::new(events, telling, verdict);
             let sse = Sse::new(frames.into_stream()).keep_alive(keep_alive);
             sse.into_response()
         }
@@ -79,71 +79,75 @@ pub(crate) async fn refuse(app: &App, call: RefusedCall) -> ApiError {
     }
 }
 
-async fn whole(mut events: Events, shape: Shape, verdict: &Verdict) -> Result<Response, ApiError> {
+async fn whole(
+    mut events: Events,
+    telling: Telling,
+    verdict: &Verdict,
+) -> Result<Response, ApiError> {
+    let Telling { shape, reader } = telling;
     let mut choices: Vec<ChoiceText> = Vec::new();
-    choices.resize_with(events.choices(), ChoiceText::default);
+    choices.resize_with(events.choices(), || ChoiceText::new(reader.clone()));
     while let Some(event) = events.next().await? {
         match event {
+            Event::Prompt { choice, scores } => choices[choice].prompt = scores,
             Event::Text { choice, admitted } => {
-                let choice = &mut choices[choice];
-                choice.samples.extend_from_slice(admitted.samples());
-                choice.text.push_str(admitted.text());
+                choices[choice].push(admitted.text(), admitted.samples());
             }
-            Event::Ended { choice, ending } => {
-                choices[choice].finish_reason = ending.finish_reason();
-            }
+            Event::Ended { choice, ending } => choices[choice].end(&ending),
         }
     }
     events.close().await?;
-    let usage = events.tally().usage().into();
+    let usage = events.tally().usage();
     Ok(shape.whole(choices, usage, verdict.of(&events)))
 }
 
 /// The events of a stream, made one at a time as the reader takes them.
 struct Frames {
     events: Events,
-    shape: Shape,
+    shape: Box<dyn Shape>,
     verdict: Verdict,
-    include_usage: bool,
+    /// One for each choice.
+    readers: Vec<AnswerReader>,
     /// Frames that are made and not yet taken.
-    ready: VecDeque<String>,
-    /// Characters released, for each choice.
-    offsets: Vec<usize>,
+    ready: VecDeque<Frame>,
     open: usize,
     finished: bool,
 }
 
 impl Frames {
-    fn new(events: Events, shape: Shape, verdict: Verdict, include_usage: bool) -> Self {
+    fn new(events: Events, telling: Telling, verdict: Verdict) -> Self {
+        let Telling { mut shape, reader } = telling;
         let choices = events.choices();
-        let shape = shape.with_null_usage(include_usage);
         Self {
-            ready: (0..choices)
-                .filter_map(|choice| shape.opening(choice))
-                .collect(),
-            offsets: vec![0; choices],
+            ready: shape.begin(choices).into(),
+            readers: vec![reader; choices],
             open: choices,
             finished: false,
             events,
             shape,
             verdict,
-            include_usage,
         }
     }
 
     fn into_stream(self) -> impl stream::Stream<Item = Result<SseEvent, Infallible>> + Send {
         stream::unfold(self, async |mut frames| {
-            let frame = frames.next().await?;
-            Some((Ok(SseEvent::default().data(frame)), frames))
+            let Frame { event, data } = frames.next().await?;
+            let sent = SseEvent::default();
+            let sent = match event {
+                Some(name) => sent.event(name),
+                None => sent,
+            };
+            let sent = sent.data(data);
+            Some((Ok(sent), frames))
         })
     }
 
-    async fn next(&mut self) -> Option<String> {
+    async fn next(&mut self) -> Option<Frame> {
         while self.ready.is_empty() && !self.finished {
             match self.events.next().await {
                 Ok(Some(event)) => self.take(event).await,
-                Ok(None) => self.finish(None),
-                Err(error) => self.finish(Some(error)),
+                Ok(None) => self.end(),
+                Err(error) => self.fail(error),
             }
         }
         self.ready.pop_front()
@@ -151,53 +155,44 @@ impl Frames {
 
     async fn take(&mut self, event: Event) {
         match event {
+            Event::Prompt { choice, scores } => {
+                self.ready.extend(self.shape.prompt(choice, &scores));
+            }
             Event::Text { choice, admitted } => {
-                let offset = self.offsets[choice];
-                self.offsets[choice] += admitted.text().chars().count();
-                let delta = self
-                    .shape
-                    .delta(choice, admitted.text(), admitted.samples(), offset);
-                self.ready.extend(delta);
+                let parts = self.readers[choice].push(admitted.text());
+                let frames = self.shape.parts(choice, parts, admitted.samples());
+                self.ready.extend(frames);
             }
-            Event::Ended { choice, ending } => {
-                self.open -= 1;
-                let reason = ending.finish_reason();
-                match self.open {
-                    0 => self.finish_last(choice, reason).await,
-                    _ => self
-                        .ready
-                        .push_back(self.shape.finish(choice, reason, None)),
-                }
-            }
+            Event::Ended { choice, ending } => self.finish(choice, &ending).await,
         }
     }
 
     /// The choice that ends last tells what the gate did in all of them, once that is on record.
-    async fn finish_last(&mut self, choice: usize, reason: &'static str) {
-        match self.events.close().await {
-            Ok(()) => {
-                let admissibility = self.verdict.of(&self.events);
-                let frame = self.shape.finish(choice, reason, admissibility);
-                self.ready.push_back(frame);
-            }
-            Err(error) => self.finish(Some(error)),
-        }
+    async fn finish(&mut self, choice: usize, ending: &Ending) {
+        let rest = self.readers[choice].finish();
+        self.ready.extend(self.shape.parts(choice, rest, &[]));
+        let finish = Finish::of(ending, &self.readers[choice]);
+        self.open -= 1;
+        let admissibility = match self.open {
+            0 => match self.events.close().await {
+                Ok(()) => self.verdict.of(&self.events),
+                Err(error) => return self.fail(error),
+            },
+            _ => None,
+        };
+        self.ready
+            .extend(self.shape.finish(choice, finish, admissibility));
     }
 
-    /// `[DONE]` comes last in any case: clients wait for it.
-    fn finish(&mut self, error: Option<ApiError>) {
-        match error {
-            Some(error) => {
-                let error = error.recorded_as(self.events.record_id());
-                self.ready.push_back(crate::shape::json(&error.body()));
-            }
-            None if self.include_usage => {
-                let usage = self.events.tally().usage().into();
-                self.ready.push_back(self.shape.usage(usage));
-            }
-            None => {}
-        }
-        self.ready.push_back("[DONE]".to_owned());
+    fn end(&mut self) {
+        let usage = self.events.tally().usage();
+        self.ready.extend(self.shape.end(usage));
+        self.finished = true;
+    }
+
+    fn fail(&mut self, error: ApiError) {
+        let error = error.recorded_as(self.events.record_id());
+        self.ready.extend(self.shape.fail(error));
         self.finished = true;
     }
 }

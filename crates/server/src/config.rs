@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis_engine::Limits;
 use portcullis_gate::Quota;
 use portcullis_store::DeploymentName;
+use portcullis_text::ToolFormat;
 use portcullis_types::TokenId;
 
 use crate::budget::KeyQuota;
@@ -28,6 +29,8 @@ pub struct ServerConfig {
     /// Whether inference needs no key while the store holds none. [`crate::serve`] takes it back
     /// when its listener is not bound to a loopback address.
     pub open_on_loopback: bool,
+    /// How the model calls tools, where its template does not tell.
+    pub tool_format: Option<ToolFormat>,
     /// What the gate may spend on one call; its choices share it.
     pub quota: Quota,
     /// What the gate may spend on the calls of one key.
@@ -46,6 +49,7 @@ impl Default for ServerConfig {
             keep_alive_interval: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             open_on_loopback: true,
+            tool_format: None,
             quota: Quota::default(),
             key_quota: KeyQuota::default(),
             rule_signatures: RuleSignatures::default(),

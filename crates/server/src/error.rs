@@ -14,6 +14,7 @@ use portcullis_store::{NameError, StoreError};
 use portcullis_text::TextError;
 
 use crate::wire::error::{ErrorBody, ErrorDetail, Mistake, RecordRef};
+use crate::wire::messages::{MessageError, MessageErrorDetail};
 
 /// The type of a refusal by the gate.
 const ADMISSIBILITY_ERROR: &str = "admissibility_error";
@@ -49,8 +50,10 @@ pub(crate) fn with_record(mut response: Response, record: Option<&RecordId>) -> 
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, record) = (self.status, self.record.clone());
+        let (status, record, kept) = (self.status, self.record.clone(), self.clone());
         let mut response = (status, Json(self.body())).into_response();
+        // For the routes whose errors have another body.
+        response.extensions_mut().insert(kept);
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
                 .headers_mut()
@@ -300,6 +303,31 @@ impl ApiError {
         Self {
             param: Some(param.to_owned()),
             ..self
+        }
+    }
+
+    /// The body in Anthropic's API.
+    pub(crate) fn message_body(self) -> MessageError {
+        let kind = match self.status {
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::INTERNAL_SERVER_ERROR => "api_error",
+            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+            _ => self.kind,
+        };
+        let ErrorBody {
+            error,
+            admissibility,
+        } = self.body();
+        MessageError {
+            kind: "error",
+            error: MessageErrorDetail {
+                kind,
+                message: error.message,
+                param: error.param,
+                code: error.code.map(Cow::into_owned),
+            },
+            admissibility,
         }
     }
 

@@ -15,3 +15,8 @@ fn random<const N: usize>() -> [u8; N] {
     getrandom::fill(&mut bytes).expect("the operating system always has randomness after boot");
     bytes
 }
+
+/// An id of a tool call for models whose templates take nine letters and digits and nothing else.
+pub(crate) fn new_call_id() -> String {
+    hex::encode(random::<5>())[..9].to_owned()
+}

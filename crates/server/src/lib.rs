@@ -2,18 +2,20 @@
 //!
 //! [`router`] is the whole server as a function of [`AppState`]; [`serve`] puts it on a listener
 //! and drains it. A handler reads like the path of a request: parse, authorise, validate, gate,
-//! submit, answer. Read `routes/chat.rs` first.
+//! submit, answer. Read `routes/inference.rs` first.
 //!
 //! What is absent on purpose: tensors, scheduling, and any way to text other than
 //! [`portcullis_gate::Admitted`].
 
 mod answer;
+mod ask;
 mod auth;
 mod body;
 mod budget;
 mod config;
 mod connection;
 mod error;
+mod form;
 mod health;
 mod ids;
 mod metrics;
@@ -28,6 +30,7 @@ mod shape;
 mod state;
 mod stream;
 mod tally;
+mod tools;
 mod trust;
 mod validate;
 mod vocabulary;

@@ -1,7 +1,8 @@
 //! What happens to every request before its handler and to every answer after it.
 
+use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -66,6 +67,25 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 /// Printable ASCII: what reaches a log can neither break a line nor colour it.
 fn is_clean(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Anthropic's clients send their key as `x-api-key`, and read errors in another form.
+pub(crate) async fn speak_anthropic(mut request: Request, next: Next) -> Response {
+    let headers = request.headers_mut();
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(key) = headers.get("x-api-key").and_then(|key| key.to_str().ok())
+        && let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {key}"))
+    {
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    (parts, Json(error.message_body())).into_response()
 }
 
 /// Compressed bodies are refused: a small one can unpack to any size.

@@ -2,20 +2,22 @@
 
 use portcullis_gate::{Gate, Mode};
 use portcullis_types::{SamplingParams, StopParams};
-use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::state::App;
 use crate::wire::call::{CallFields, Stop};
-use crate::wire::chat::ChatFields;
 use crate::wire::completion::{CompletionFields, Prompt};
 
-pub(crate) fn check_common(app: &App, fields: &CallFields) -> Result<(), ApiError> {
-    let model = fields.model.as_deref().ok_or_else(|| required("model"))?;
-    if model != app.model.deployment.as_str() {
-        return Err(ApiError::no_such_model(model));
+pub(crate) fn check_model(app: &App, model: Option<&str>) -> Result<(), ApiError> {
+    let model = model.ok_or_else(|| required("model"))?;
+    match model == app.model.deployment.as_str() {
+        true => Ok(()),
+        false => Err(ApiError::no_such_model(model)),
     }
-    check_unbuilt(fields)?;
+}
+
+pub(crate) fn check_common(app: &App, fields: &CallFields) -> Result<(), ApiError> {
+    check_model(app, fields.model.as_deref())?;
     check_choices(app, fields.n.unwrap_or(1))?;
     if fields.stream_options.is_some() && !fields.stream.unwrap_or(false) {
         return Err(ApiError::invalid(
@@ -24,40 +26,6 @@ pub(crate) fn check_common(app: &App, fields: &CallFields) -> Result<(), ApiErro
         ));
     }
     Ok(())
-}
-
-/// What clients of this API may send and this server cannot do is refused, never ignored.
-fn check_unbuilt(fields: &CallFields) -> Result<(), ApiError> {
-    let has_tools = |tools: &Option<Vec<Value>>| tools.as_ref().is_some_and(|all| !all.is_empty());
-    if has_tools(&fields.tools) {
-        return Err(ApiError::not_built(
-            "tools",
-            "calling tools is not supported yet",
-        ));
-    }
-    if has_tools(&fields.functions) {
-        return Err(ApiError::not_built(
-            "functions",
-            "calling functions is not supported yet",
-        ));
-    }
-    if fields
-        .tool_choice
-        .as_ref()
-        .is_some_and(|choice| choice != "none")
-    {
-        return Err(ApiError::not_built(
-            "tool_choice",
-            "only \"none\" is supported yet",
-        ));
-    }
-    match &fields.response_format {
-        Some(format) if format.kind != "text" => Err(ApiError::not_built(
-            "response_format",
-            "only {\"type\": \"text\"} is supported yet",
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn check_choices(app: &App, choices: u32) -> Result<(), ApiError> {
@@ -72,12 +40,6 @@ pub(crate) fn check_completion(
     own: &CompletionFields,
     common: &CallFields,
 ) -> Result<(), ApiError> {
-    if own.echo.unwrap_or(false) {
-        return Err(ApiError::not_built(
-            "echo",
-            "repeating the prompt is not supported yet",
-        ));
-    }
     if own
         .best_of
         .is_some_and(|best_of| best_of != common.n.unwrap_or(1))
@@ -148,8 +110,11 @@ fn enforced(gate: &Gate) -> Option<&str> {
     enforced.next().map(|set| set.set().name())
 }
 
-pub(crate) fn chat_logprobs(own: &ChatFields) -> Result<Option<u8>, ApiError> {
-    match (own.logprobs.unwrap_or(false), own.top_logprobs) {
+pub(crate) fn chat_logprobs(
+    logprobs: Option<bool>,
+    top_logprobs: Option<u8>,
+) -> Result<Option<u8>, ApiError> {
+    match (logprobs.unwrap_or(false), top_logprobs) {
         (true, top) => Ok(Some(top.unwrap_or(0))),
         (false, None | Some(0)) => Ok(None),
         (false, Some(_)) => Err(ApiError::invalid(

@@ -3,94 +3,76 @@
 use std::mem::take;
 
 use portcullis_gate::{Gate, InputText, RefusedInput};
-use portcullis_text::{Message, RenderOptions, Role, ToolCall};
+use portcullis_text::{Message, RenderOptions, Role, ToolCall, ToolFormat};
 use portcullis_types::TokenId;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
-use crate::params::required;
 use crate::state::App;
 use crate::tally::InputReport;
-use crate::wire::chat::{ChatMessage, Content, Part};
+use crate::tools::{Tool, ToolUse};
+use crate::wire::chat::Part;
 use crate::wire::completion::Prompt;
 
-pub(crate) fn messages(messages: Option<Vec<ChatMessage>>) -> Result<Vec<Message>, ApiError> {
-    let messages = messages.ok_or_else(|| required("messages"))?;
-    if messages.is_empty() {
-        return Err(ApiError::invalid(
-            "messages",
-            "must hold at least one message",
-        ));
-    }
-    messages
-        .into_iter()
-        .enumerate()
-        .map(|(index, message)| one_message(index, message))
-        .collect()
-}
-
-fn one_message(index: usize, message: ChatMessage) -> Result<Message, ApiError> {
-    let param = || format!("messages.[{index}].content");
-    let content = match (message.content, message.role) {
-        (Some(Content::Text(text)), _) => text,
-        (Some(Content::Parts(parts)), _) => joined(parts)
-            .ok_or_else(|| ApiError::invalid(param(), "may hold text parts and no others"))?,
-        // An answer that only called tools has no content.
-        (None, Role::Assistant) => String::new(),
-        (None, _) => return Err(ApiError::invalid(param(), "must be text")),
-    };
-    Ok(Message {
-        // Templates know the older name.
-        role: match message.role {
-            Role::Developer => Role::System,
-            role => role,
-        },
-        content,
-        name: message.name,
-        tool_calls: message.tool_calls.unwrap_or_default(),
-        tool_call_id: message.tool_call_id,
-    })
-}
-
 /// As vLLM joins them.
-fn joined(parts: Vec<Part>) -> Option<String> {
+pub(crate) fn joined(parts: Vec<Part>) -> Option<String> {
+    let is_text = |kind: &str| matches!(kind, "text" | "input_text" | "output_text" | "refusal");
     let texts: Option<Vec<String>> = parts
         .into_iter()
-        .map(|part| part.text.filter(|_| part.kind == "text"))
+        .map(|part| part.text.filter(|_| is_text(&part.kind)))
         .collect();
     Some(texts?.join("\n"))
 }
 
+/// A conversation that the rules on prompts have let pass.
+type AdmittedConversation = (Vec<Message>, Option<ToolUse>, InputReport);
+
 /// Lets the rules on prompts look at every text of every message, whoever is said to have written
-/// it.
-pub(crate) fn admit_messages(
+/// it, and at what tools say of themselves.
+pub(crate) fn admit_conversation(
     gate: &Gate,
     mut messages: Vec<Message>,
-) -> Result<(Vec<Message>, InputReport), Box<RefusedInput>> {
+    mut tools: Option<ToolUse>,
+) -> Result<AdmittedConversation, Box<RefusedInput>> {
     if !gate.reads_input() {
-        return Ok((messages, InputReport::default()));
+        return Ok((messages, tools, InputReport::default()));
     }
     let mut texts = Vec::new();
-    each_text(&mut messages, |text| {
+    let mut note = |text: InputText| {
         let unchanged = text.as_str().to_owned();
         texts.push(text);
         unchanged
-    });
+    };
+    each_text(&mut messages, &mut note);
+    each_text_of_tools(&mut tools, &mut note);
     let admitted = gate.check_input(texts)?;
     let mut next = admitted.texts.into_iter();
-    each_text(&mut messages, |_| {
-        next.next().expect("the gate gives as many texts as it got")
-    });
+    let mut put = |_| next.next().expect("the gate gives as many texts as it got");
+    each_text(&mut messages, &mut put);
+    each_text_of_tools(&mut tools, &mut put);
     let input = InputReport {
         findings: admitted.findings,
         rules: admitted.rules,
     };
-    Ok((messages, input))
+    Ok((messages, tools, input))
+}
+
+/// Names are kept: a call could not be told from text otherwise.
+fn each_text_of_tools(tools: &mut Option<ToolUse>, replace: &mut impl FnMut(InputText) -> String) {
+    for tool in tools.iter_mut().flat_map(|tools| &mut tools.tools) {
+        if let Some(description) = &mut tool.description {
+            *description = replace(InputText::Plain(take(description)));
+        }
+        if let Some(parameters) = &mut tool.parameters {
+            replace_json(parameters, replace);
+        }
+    }
 }
 
 /// Replaces every text that a template may show the model: names and the calls of tools as well as
 /// what is said.
-fn each_text(messages: &mut [Message], mut replace: impl FnMut(InputText) -> String) {
+fn each_text(messages: &mut [Message], replace: &mut impl FnMut(InputText) -> String) {
     for message in messages {
         let mut plain = |text: &mut String| *text = replace(InputText::Plain(take(text)));
         plain(&mut message.content);
@@ -101,7 +83,7 @@ fn each_text(messages: &mut [Message], mut replace: impl FnMut(InputText) -> Str
             plain(&mut function.name);
         }
         for ToolCall { function, .. } in &mut message.tool_calls {
-            replace_arguments(&mut function.arguments, &mut replace);
+            replace_arguments(&mut function.arguments, replace);
         }
     }
 }
@@ -111,10 +93,14 @@ fn replace_arguments(arguments: &mut Value, replace: &mut impl FnMut(InputText) 
         *text = replace(InputText::Plain(take(text)));
         return;
     }
-    let json = arguments.to_string();
+    replace_json(arguments, replace);
+}
+
+fn replace_json(value: &mut Value, replace: &mut impl FnMut(InputText) -> String) {
+    let json = value.to_string();
     let replaced = replace(InputText::Json(json.clone()));
     if replaced != json {
-        *arguments = serde_json::from_str(&replaced).unwrap_or(Value::String(replaced));
+        *value = serde_json::from_str(&replaced).unwrap_or(Value::String(replaced));
     }
 }
 
@@ -167,19 +153,55 @@ impl From<ApiError> for NotEncoded {
     }
 }
 
-pub(crate) fn encode_chat(app: &App, messages: &[Message]) -> Result<Vec<TokenId>, ApiError> {
+/// The tokens of a conversation, with the head of the answer that is to come.
+pub(crate) fn encode_conversation(
+    app: &App,
+    mut messages: Vec<Message>,
+    tools: Option<&ToolUse>,
+) -> Result<Vec<TokenId>, ApiError> {
     let template = app.template.as_ref().ok_or_else(|| {
         ApiError::bad_request(
             "this model has no chat template; use /v1/completions, or serve a chat model",
         )
     })?;
+    settle(&mut messages, tools);
+    let offered = tools.map(|tools| tools.tools.iter().map(Tool::for_template).collect());
+    let offered: Vec<Value> = offered.unwrap_or_default();
     let options = RenderOptions {
         add_generation_prompt: true,
+        tools: &offered,
         now_unix_s: Some((app.wall)()),
         ..RenderOptions::default()
     };
-    let prompt = template.render(messages, options)?;
-    Ok(app.tokenizer.encode_prompt(&prompt)?)
+    let prompt = template.render(&messages, options)?;
+    let mut tokens = app.tokenizer.encode_prompt(&prompt)?;
+    if let Some(tools) = tools.filter(|tools| tools.is_forced()) {
+        tokens.extend(app.tokenizer.encode_own(tools.format.opening())?);
+    }
+    Ok(tokens)
+}
+
+/// What templates expect of messages.
+fn settle(messages: &mut [Message], tools: Option<&ToolUse>) {
+    let has_short_ids = tools.is_some_and(|tools| tools.format == ToolFormat::Mistral);
+    for message in messages {
+        if message.role == Role::Developer {
+            // Templates know the older name.
+            message.role = Role::System;
+        }
+        if has_short_ids {
+            let calls = message.tool_calls.iter_mut().map(|call| &mut call.id);
+            calls.chain(&mut message.tool_call_id).for_each(shorten);
+        }
+    }
+}
+
+/// Nine letters and digits, the same for the same id: clients keep ids that others have made.
+fn shorten(id: &mut String) {
+    let is_short = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_short {
+        *id = hex::encode(Sha256::digest(id.as_bytes()))[..9].to_owned();
+    }
 }
 
 pub(crate) fn encode_prompts(app: &App, prompt: Prompt) -> Result<Vec<Vec<TokenId>>, ApiError> {
@@ -229,7 +251,7 @@ mod tests {
             .expect("a message")
         };
         let mut messages = [message("secret")];
-        each_text(&mut messages, |text| {
+        each_text(&mut messages, &mut |text: InputText| {
             text.as_str().replace("secret", "hidden")
         });
         assert_eq!(messages, [message("hidden")]);

@@ -16,7 +16,7 @@ use portcullis_store::{
 
 use crate::error::ApiError;
 use crate::trust::{self, Distrust, RuleSignatures};
-use crate::wire::call::CallFields;
+use crate::wire::call::AdmissibilityFields;
 
 /// Compiled rule sets, most recently used last.
 pub(crate) struct Catalog {
@@ -289,8 +289,8 @@ const NAMED_RULESETS_MAX: usize = 8;
 ///
 /// # Errors
 /// 400: too many, or something that is no name.
-pub(crate) fn named(fields: &CallFields) -> Result<Vec<NamedRuleSet>, ApiError> {
-    let named = fields.admissibility.iter().flat_map(|own| &own.rulesets);
+pub(crate) fn named(fields: Option<&AdmissibilityFields>) -> Result<Vec<NamedRuleSet>, ApiError> {
+    let named = fields.into_iter().flat_map(|own| &own.rulesets);
     if named.clone().count() > NAMED_RULESETS_MAX {
         let said = format!("may name {NAMED_RULESETS_MAX} rule sets");
         return Err(ApiError::invalid("admissibility.rulesets", said));

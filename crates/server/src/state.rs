@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use portcullis_engine::{Clock, EngineHandle, Limits};
 use portcullis_store::Store;
-use portcullis_text::{ChatTemplate, Tokenizer};
+use portcullis_text::{ChatTemplate, Tokenizer, ToolFormat};
 use tokio::sync::watch;
 
 use crate::budget::Budgets;
 use crate::config::{ServedModel, ServerConfig};
+use crate::form::FormCache;
 use crate::health::Heartbeat;
 use crate::metrics::Metrics;
 use crate::record::Ledger;
@@ -34,12 +35,15 @@ pub(crate) struct Shared {
     pub(crate) engine: EngineHandle,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
+    /// How the model calls tools; `None` if it cannot.
+    pub(crate) tool_format: Option<ToolFormat>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: WallClock,
     pub(crate) catalog: Catalog,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) vocabulary: VocabularyCell,
+    pub(crate) forms: FormCache,
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) calls: CallCounter,
@@ -80,6 +84,8 @@ impl AppState {
             ),
             budgets: Arc::new(Budgets::new(config.key_quota)),
             vocabulary: VocabularyCell::default(),
+            forms: FormCache::default(),
+            tool_format: tool_format(&config, template.as_ref()),
             metrics: Metrics::new(&model, engine.clone(), recorder),
             heartbeat: Heartbeat::new(config.stall_timeout),
             calls: CallCounter::default(),
@@ -97,4 +103,10 @@ impl AppState {
         };
         Self(Arc::new(shared))
     }
+}
+
+/// Only a template that shows tools to the model lets it call them.
+fn tool_format(config: &ServerConfig, template: Option<&ChatTemplate>) -> Option<ToolFormat> {
+    let template = template?;
+    config.tool_format.or_else(|| template.tool_format())
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{SelectAll, Stream};
-use portcullis_engine::{End, GenerateRequest, StreamEvent, SubmitError, Timings, TokenStream};
+use portcullis_engine::{
+    End, GenerateRequest, PromptScore, StreamEvent, SubmitError, Timings, TokenStream,
+};
 use portcullis_gate::{Admitted, GateReport, Refusal};
 use portcullis_ledger::{Outcome, RecordId};
 use portcullis_types::{FinishReason, Usage};
@@ -65,6 +67,11 @@ struct Running {
 /// Something that happened to a choice.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// What the prompt was worth to the model, if that was asked for; before any text.
+    Prompt {
+        choice: usize,
+        scores: Vec<PromptScore>,
+    },
     /// Text passed the gate.
     Text { choice: usize, admitted: Admitted },
     /// The last event of a choice.
@@ -161,7 +168,7 @@ impl Events {
                     ending: Ending::Refused(refusal),
                     ..
                 } => Some(refusal),
-                Event::Ended { .. } | Event::Text { .. } => None,
+                Event::Ended { .. } | Event::Text { .. } | Event::Prompt { .. } => None,
             };
             match refusal.filter(|refusal| !refusal.after_release) {
                 Some(refusal) if self.is_over() => return Ok(Some(refusal.into())),
@@ -186,6 +193,7 @@ impl Events {
         };
         if let (Some(record), Some(event)) = (&mut self.running().record, &event) {
             match event {
+                Event::Prompt { .. } => {}
                 Event::Text { choice, admitted } => record.note_text(*choice, admitted),
                 Event::Ended { choice, ending } => {
                     record.note_end(*choice, ending.finish_reason());
@@ -242,6 +250,10 @@ impl Running {
             event = self.streams.next() => event,
         };
         match event {
+            Some((choice, StreamEvent::Prompt { scores, .. })) => Ok(Some(Event::Prompt {
+                choice,
+                scores: scores.to_vec(),
+            })),
             Some((choice, StreamEvent::Admitted { admitted, .. })) => {
                 self.measure_release(choice, &admitted);
                 Ok(Some(Event::Text { choice, admitted }))
@@ -368,8 +380,7 @@ impl Stream for Numbered {
         let first = self.first;
         self.stream.poll_next(context).map(|event| {
             let event = event?;
-            let (StreamEvent::Admitted { choice, .. } | StreamEvent::Ended { choice, .. }) = &event;
-            Some((first + *choice as usize, event))
+            Some((first + event.choice() as usize, event))
         })
     }
 }

@@ -1,36 +1,31 @@
-//! From the wire to [`GenerateRequest`]: the only way. `params` checks what is asked for, `prompt`
-//! takes the prompts past their rules.
+//! From what an endpoint asks for to [`GenerateRequest`]: the only way. `ask` reads the wire,
+//! `params` checks what is asked for, `prompt` takes the prompts past their rules.
+
+use std::sync::Arc;
 
 use axum::body::Bytes;
-use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest};
-use portcullis_gate::{Gate, Quota, RefusedInput};
-use portcullis_store::{KeyId, NamedRuleSet};
+use portcullis_engine::{GenerateParts, GenerateRequest, InvalidRequest, Limits};
+use portcullis_gate::{AnswerForm, Gate, Quota, RefusedInput};
+use portcullis_store::KeyId;
 use portcullis_types::{SamplingParams, StopParams, Tenant, TokenId};
 
 use crate::budget::{Reservation, may_resample};
 use crate::error::ApiError;
 use crate::ids::new_seed;
 use crate::middleware::RequestId;
-use crate::params::{
-    chat_logprobs, check_common, check_completion, check_logprobs, check_prompt_count,
-    check_stop_tokens, required, sampling, stop,
-};
-use crate::prompt::{
-    NotEncoded, admit_messages, admit_prompt, encode_chat, encode_prompts, messages, on_worker,
-};
+use crate::params::{check_logprobs, check_stop_tokens, sampling, stop};
+use crate::prompt::NotEncoded;
 use crate::record::{Facts, retention, rulesets_used, sampling_used};
-use crate::rules::{self, RuleSigners};
-use crate::shape::Endpoint;
+use crate::rules::RuleSigners;
+use crate::shape::Shape;
 use crate::state::App;
 use crate::tally::InputReport;
-use crate::wire;
-use crate::wire::call::CallFields;
-use crate::wire::chat::ChatFields;
-use crate::wire::completion::CompletionFields;
+use crate::tools::AnswerReader;
+use crate::wire::call::{AdmissibilityFields, CallFields};
 
 /// A call within all limits: what is handed to the engine and how it is to be answered.
 pub(crate) struct Call {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) telling: Telling,
     /// One for each prompt.
     pub(crate) requests: Vec<GenerateRequest>,
     pub(crate) choices_per_prompt: usize,
@@ -38,11 +33,6 @@ pub(crate) struct Call {
     /// What the gate may spend on it.
     pub(crate) reservation: Reservation,
     pub(crate) stream: bool,
-    pub(crate) include_usage: bool,
-    /// Whether the caller wants log-probabilities.
-    pub(crate) logprobs: bool,
-    /// Tokens that end an answer and are no part of it.
-    pub(crate) end_tokens: Vec<TokenId>,
     /// What the rules on the prompt came to.
     pub(crate) input: InputReport,
     /// What its record says of it.
@@ -65,11 +55,8 @@ pub(crate) trait InferenceRequest: Sized + Send {
     /// The first field that cannot be read, by name.
     fn parse(body: &[u8]) -> Result<Self, ApiError>;
 
-    /// The rule sets that the call wants to hold besides those that are bound.
-    ///
-    /// # Errors
-    /// Something that is no name.
-    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError>;
+    /// What the call asks of the gate.
+    fn admissibility(&self) -> Option<&AdmissibilityFields>;
 
     /// # Errors
     /// The first parameter that is missing, out of bounds or not built yet, by name; or a rule
@@ -102,139 +89,140 @@ impl From<ApiError> for NotSubmitted {
     }
 }
 
-/// A parsed `/v1/chat/completions` body.
-pub(crate) struct ChatRequest {
-    common: CallFields,
-    own: ChatFields,
+/// How many tokens an answer may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaxTokens {
+    /// `None`: what the context leaves.
+    tokens: Option<usize>,
+    /// Whether more than the context leaves is cut down to it, and not refused.
+    is_bound: bool,
+    /// The field to blame for a prompt that is too long.
+    prompt_param: &'static str,
 }
 
-/// A parsed `/v1/completions` body.
-pub(crate) struct CompletionRequest {
-    common: CallFields,
-    own: CompletionFields,
-}
-
-impl InferenceRequest for ChatRequest {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        Ok(Self {
-            common: wire::parse(body)?,
-            own: wire::parse(body)?,
-        })
+impl MaxTokens {
+    pub(crate) fn asked(tokens: Option<usize>) -> Self {
+        Self {
+            tokens,
+            is_bound: false,
+            prompt_param: "messages",
+        }
     }
 
-    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
-        rules::named(&self.common)
+    pub(crate) fn at_most(tokens: Option<usize>) -> Self {
+        Self {
+            is_bound: true,
+            ..Self::asked(tokens)
+        }
     }
 
-    async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
-        let Self { common, own } = self;
-        check_common(app, &common)?;
-        let top_logprobs = chat_logprobs(&own)?;
-        let messages = messages(own.messages)?;
-        let limit = own.max_completion_tokens.or(common.max_tokens);
-        let draft = Draft::new(app, Endpoint::Chat, common, origin, top_logprobs, limit)?;
-        let (worker, gate) = (app.clone(), draft.origin.gate.clone());
-        let prompt = on_worker(move || {
-            let (messages, input) = admit_messages(&gate, messages)?;
-            let tokens = encode_chat(&worker, &messages)?;
-            Ok((vec![tokens], input))
-        });
-        draft.into_call(app, prompt.await, 1)
+    pub(crate) fn blaming(self, prompt_param: &'static str) -> Self {
+        Self {
+            prompt_param,
+            ..self
+        }
+    }
+
+    fn for_prompt(self, prompt: &[TokenId], limits: &Limits) -> Option<usize> {
+        // Where there is no room at all, the prompt is at fault.
+        let room = limits.max_model_len.saturating_sub(prompt.len()).max(1);
+        match self.is_bound {
+            true => self.tokens.map(|tokens| tokens.min(room)),
+            false => self.tokens,
+        }
     }
 }
-
-impl InferenceRequest for CompletionRequest {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        Ok(Self {
-            common: wire::parse(body)?,
-            own: wire::parse(body)?,
-        })
-    }
-
-    fn named_rulesets(&self) -> Result<Vec<NamedRuleSet>, ApiError> {
-        rules::named(&self.common)
-    }
-
-    async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
-        let Self { common, own } = self;
-        check_common(app, &common)?;
-        check_completion(&own, &common)?;
-        let prompt = own.prompt.ok_or_else(|| required("prompt"))?;
-        check_prompt_count(app, &prompt, common.n.unwrap_or(1))?;
-        let limit = Some(common.max_tokens.unwrap_or(DEFAULT_COMPLETION_TOKENS));
-        let draft = Draft::new(
-            app,
-            Endpoint::Completions,
-            common,
-            origin,
-            own.logprobs,
-            limit,
-        )?;
-        let (worker, gate, num_prompts) = (app.clone(), draft.origin.gate.clone(), prompt.len());
-        let prompts = on_worker(move || {
-            let (prompt, input) = admit_prompt(&worker, &gate, prompt)?;
-            let tokens = encode_prompts(&worker, prompt)?;
-            Ok((tokens, input))
-        });
-        draft.into_call(app, prompts.await, num_prompts)
-    }
-}
-
-/// `max_tokens` of a text completion that does not say, as in OpenAI's API.
-const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
 /// Everything about a call but its prompts.
-struct Draft {
-    endpoint: Endpoint,
+pub(crate) struct Draft {
+    path: &'static str,
     fields: CallFields,
     origin: Origin,
     sampling: SamplingParams,
     stop: StopParams,
-    max_tokens: Option<usize>,
-    logprobs: bool,
+    max_tokens: MaxTokens,
     retention: Option<String>,
+    /// Log-probabilities of the prompt, if they are asked for.
+    prompt_logprobs: Option<u8>,
+    /// Control tokens that are part of the answer's text.
+    shown: Arc<[TokenId]>,
 }
 
-/// The tokens of each prompt, and what the rules on them came to.
-type Encoded = Result<(Vec<Vec<TokenId>>, InputReport), NotEncoded>;
+/// What is made of a call on a worker.
+pub(crate) struct Prepared {
+    /// The tokens of each prompt.
+    pub(crate) prompts: Vec<Vec<TokenId>>,
+    /// What the rules on them came to.
+    pub(crate) input: InputReport,
+    /// What an answer must be.
+    pub(crate) form: Option<AnswerForm>,
+}
+
+/// How the answer is told.
+pub(crate) struct Telling {
+    pub(crate) shape: Box<dyn Shape>,
+    /// Reads each choice.
+    pub(crate) reader: AnswerReader,
+}
 
 impl Draft {
-    fn new(
+    pub(crate) fn new(
         app: &App,
-        endpoint: Endpoint,
+        path: &'static str,
         fields: CallFields,
         origin: Origin,
         logprobs: Option<u8>,
-        max_tokens: Option<usize>,
+        max_tokens: MaxTokens,
     ) -> Result<Self, ApiError> {
         check_logprobs(logprobs, &origin.gate)?;
         check_stop_tokens(&fields, &origin.gate)?;
         let sampling = sampling(app, &fields, logprobs.unwrap_or(0))?;
         let stop = stop(app, &fields);
-        let logprobs = logprobs.is_some();
         let own = fields.admissibility.as_ref();
         let retention = retention(app, own.and_then(|own| own.retention.as_ref()))?;
         Ok(Self {
-            endpoint,
+            path,
             fields,
             origin,
             sampling,
             stop,
             max_tokens,
-            logprobs,
             retention,
+            prompt_logprobs: None,
+            shown: Arc::default(),
         })
     }
 
-    fn into_call(
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.origin.gate
+    }
+
+    /// Tokens that end an answer and are no part of it.
+    pub(crate) fn end_tokens(&self) -> &[TokenId] {
+        &self.stop.token_ids
+    }
+
+    /// Makes these control tokens text of the answer, as far as the model has them.
+    pub(crate) fn show(&mut self, app: &App, names: &[&str]) {
+        let tokens = names.iter().filter_map(|name| app.tokenizer.token_id(name));
+        self.shown = tokens.collect();
+    }
+
+    /// Asks for log-probabilities of the prompt, with so many of the likeliest tokens.
+    pub(crate) fn score_prompt(&mut self, top: Option<u8>) {
+        self.prompt_logprobs = top;
+    }
+
+    pub(crate) fn into_call(
         mut self,
         app: &App,
-        encoded: Encoded,
+        prepared: Result<Prepared, NotEncoded>,
         num_prompts: usize,
+        telling: Telling,
     ) -> Result<Call, NotSubmitted> {
         let seeds = self.seeds(num_prompts);
-        let (prompts, input) = match encoded {
-            Ok(encoded) => encoded,
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
             Err(NotEncoded::Failed(error)) => return Err(error.into()),
             Err(NotEncoded::Refused(refused)) => {
                 let facts = self.facts(&seeds, None);
@@ -246,25 +234,24 @@ impl Draft {
                 return Err(NotSubmitted::Refused(Box::new(call)));
             }
         };
-        let facts = self.facts(&seeds, Some(&prompts));
+        let facts = self.facts(&seeds, Some(&prepared.prompts));
         let choices = self.fields.n.unwrap_or(1);
-        let reservation = self.reserve(app, prompts.len() * choices as usize);
-        let seeded = prompts.into_iter().zip(seeds);
+        let reservation = self.reserve(app, prepared.prompts.len() * choices as usize);
+        if let Some(form) = prepared.form {
+            self.origin.gate = self.origin.gate.with_form(form);
+        }
+        let seeded = prepared.prompts.into_iter().zip(seeds);
         let requests: Result<Vec<_>, _> = seeded
             .map(|(prompt, seed)| self.request(app, prompt, seed))
             .collect();
-        let options = self.fields.stream_options.unwrap_or_default();
         Ok(Call {
-            endpoint: self.endpoint,
+            telling,
             requests: requests?,
             choices_per_prompt: choices as usize,
             gate: self.origin.gate,
             reservation,
             stream: self.fields.stream.unwrap_or(false),
-            include_usage: options.include_usage.unwrap_or(false),
-            logprobs: self.logprobs,
-            end_tokens: self.stop.token_ids,
-            input,
+            input: prepared.input,
             facts,
         })
     }
@@ -287,7 +274,7 @@ impl Draft {
         } = &self.origin;
         Facts {
             request_id: (!request_id.is_given).then(|| request_id.id.clone()),
-            endpoint: self.endpoint.path(),
+            endpoint: self.path,
             tenant: *tenant,
             key: key.clone(),
             rulesets: rulesets_used(gate, signers),
@@ -319,6 +306,7 @@ impl Draft {
         prompt: Vec<TokenId>,
         seed: u64,
     ) -> Result<GenerateRequest, ApiError> {
+        let max_tokens = self.max_tokens.for_prompt(&prompt, &app.limits);
         let parts = GenerateParts {
             request_id: self.origin.request_id.id.clone(),
             prompt,
@@ -328,20 +316,18 @@ impl Draft {
                 ..self.sampling.clone()
             },
             stop: self.stop.clone(),
-            max_tokens: self.max_tokens,
+            max_tokens,
+            prompt_logprobs: self.prompt_logprobs,
+            shown: Arc::clone(&self.shown),
             priority: self.fields.priority.unwrap_or_default(),
             tenant: self.origin.tenant,
             gate: self.origin.gate.clone(),
         };
-        GenerateRequest::new(parts, &app.limits).map_err(|error| on_wire(error, self.endpoint))
-    }
-}
-
-/// The engine blames `messages` for a prompt that is too long; a text completion has none.
-fn on_wire(error: InvalidRequest, endpoint: Endpoint) -> ApiError {
-    let overflows = matches!(error, InvalidRequest::ContextOverflow { .. });
-    match (overflows, endpoint) {
-        (true, Endpoint::Completions) => ApiError::from(error).blaming("prompt"),
-        _ => error.into(),
+        let overflows =
+            |error: &InvalidRequest| matches!(error, InvalidRequest::ContextOverflow { .. });
+        GenerateRequest::new(parts, &app.limits).map_err(|error| match overflows(&error) {
+            true => ApiError::from(error).blaming(self.max_tokens.prompt_param),
+            false => error.into(),
+        })
     }
 }

@@ -29,17 +29,29 @@ pub(crate) async fn for_model(app: &App, gate: Gate) -> Result<Gate, ApiError> {
 }
 
 fn prepare(app: &App, gate: Gate) -> Result<Gate, ApiError> {
+    let vocabulary = prepared(app).map_err(|_| unavailable())?;
+    gate.for_model(vocabulary).map_err(|error| {
+        tracing::error!(%error, "a grammar cannot be used with this model");
+        unavailable()
+    })
+}
+
+/// The model's tokens, for what a caller asks its answer to be.
+///
+/// # Errors
+/// The model has no end token: a constrained answer could never end.
+pub(crate) fn of_model(app: &App) -> Result<Arc<Vocabulary>, ApiError> {
+    let known = prepared(app).map(Arc::clone);
+    known.map_err(|error| ApiError::internal(&error.to_string()).with_code("no_grammars"))
+}
+
+fn prepared(app: &App) -> Result<&Arc<Vocabulary>, &VocabularyError> {
     let vocabulary = app.vocabulary.0.get_or_init(|| {
         let bytes = |token| app.tokenizer.completion_bytes(token);
         Vocabulary::new(app.model.vocab_size, bytes, &app.model.end_tokens).map(Arc::new)
     });
-    let vocabulary = vocabulary.as_ref().map_err(|error| {
+    vocabulary.as_ref().inspect_err(|error| {
         tracing::error!(%error, "grammars cannot be used with this model");
-        unavailable()
-    })?;
-    gate.for_model(vocabulary).map_err(|error| {
-        tracing::error!(%error, "a grammar cannot be used with this model");
-        unavailable()
     })
 }
 

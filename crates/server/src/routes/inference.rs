@@ -1,17 +1,20 @@
-//! `POST /v1/chat/completions` and `/v1/completions`. The path of a request, from top to bottom.
+//! Every route that generates. The path of a request, from top to bottom.
 
-use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::{Extension, Json};
 
 use crate::answer::{answer, refuse};
+use crate::ask::{self, MessagesRequest};
 use crate::auth::{Permission, authorise};
 use crate::body;
 use crate::error::ApiError;
 use crate::middleware::RequestId;
+use crate::rules;
 use crate::state::App;
 use crate::validate::{InferenceRequest, NotSubmitted, Origin};
 use crate::vocabulary::for_model;
+use crate::wire::messages::TokenCount;
 
 pub(super) async fn complete<R: InferenceRequest>(
     State(app): State<App>,
@@ -21,7 +24,7 @@ pub(super) async fn complete<R: InferenceRequest>(
     let caller = authorise(&app, request.headers(), Permission::Infer).await?;
     let body = body::json(&app, request).await?;
     let wanted = R::parse(&body)?;
-    let named = wanted.named_rulesets()?;
+    let named = rules::named(wanted.admissibility())?;
     let held = app
         .catalog
         .held_for(caller.key_id(), &app.model.deployment, &named)
@@ -39,4 +42,16 @@ pub(super) async fn complete<R: InferenceRequest>(
         Err(NotSubmitted::Invalid(error)) => Err(error),
         Err(NotSubmitted::Refused(call)) => Err(refuse(&app, *call).await),
     }
+}
+
+/// `POST /v1/messages/count_tokens`: what a call would have as a prompt. Nothing is generated.
+pub(super) async fn count_tokens(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<TokenCount>, ApiError> {
+    authorise(&app, request.headers(), Permission::Infer).await?;
+    let body = body::json(&app, request).await?;
+    let wanted = MessagesRequest::parse(&body)?;
+    let input_tokens = ask::count(&app, wanted).await?;
+    Ok(Json(TokenCount { input_tokens }))
 }

@@ -19,10 +19,10 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::ask::{ChatRequest, CompletionRequest, MessagesRequest, ResponsesRequest};
 use crate::error::ApiError;
-use crate::middleware::{answer_panic, name_request, refuse_encodings};
+use crate::middleware::{answer_panic, name_request, refuse_encodings, speak_anthropic};
 use crate::state::{App, AppState};
-use crate::validate::{ChatRequest, CompletionRequest};
 
 /// A query, or what is wrong with it.
 type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -53,8 +53,20 @@ fn inference() -> Router<App> {
             "/v1/completions",
             post(inference::complete::<CompletionRequest>),
         )
+        .route(
+            "/v1/responses",
+            post(inference::complete::<ResponsesRequest>),
+        )
+        .merge(messages())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::show))
+}
+
+fn messages() -> Router<App> {
+    Router::new()
+        .route("/v1/messages", post(inference::complete::<MessagesRequest>))
+        .route("/v1/messages/count_tokens", post(inference::count_tokens))
+        .layer(from_fn(speak_anthropic))
 }
 
 fn probes() -> Router<App> {

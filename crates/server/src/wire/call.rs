@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use portcullis_types::{Priority, TokenId, Usage};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::tools::ResponseFormatField;
 
 /// The fields of a request that both endpoints know. Read from the same bytes as the endpoint's
 /// own fields; each reading ignores the fields of the other.
@@ -33,11 +34,17 @@ pub(crate) struct CallFields {
     /// Read for its type alone: identity comes from the key.
     #[serde(rename = "user")]
     pub(crate) _user: Option<String>,
-    pub(crate) response_format: Option<ResponseFormat>,
-    pub(crate) tools: Option<Vec<Value>>,
-    pub(crate) functions: Option<Vec<Value>>,
-    pub(crate) tool_choice: Option<Value>,
+    pub(crate) response_format: Option<ResponseFormatField>,
     pub(crate) admissibility: Option<AdmissibilityFields>,
+}
+
+impl CallFields {
+    pub(crate) fn include_usage(&self) -> bool {
+        let options = self.stream_options.as_ref();
+        options
+            .and_then(|options| options.include_usage)
+            .unwrap_or(false)
+    }
 }
 
 /// What a call asks of the gate; ours. A misspelt field is refused: it would ask for nothing.
@@ -65,12 +72,6 @@ pub(crate) struct StreamOptions {
 pub(crate) enum Stop {
     One(String),
     Many(Vec<String>),
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ResponseFormat {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
 }
 
 /// What a call cost, as clients read it.

@@ -2,8 +2,10 @@
 
 use portcullis_text::{Role, ToolCall};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::call::{Admissibility, UsageBody};
+use super::tools::{ToolChoiceField, ToolField};
 
 /// The fields that only chat has.
 #[derive(Debug, Default, Deserialize)]
@@ -13,6 +15,11 @@ pub(crate) struct ChatFields {
     pub(crate) max_completion_tokens: Option<usize>,
     pub(crate) logprobs: Option<bool>,
     pub(crate) top_logprobs: Option<u8>,
+    pub(crate) tools: Option<Vec<ToolField>>,
+    pub(crate) tool_choice: Option<ToolChoiceField>,
+    pub(crate) parallel_tool_calls: Option<bool>,
+    /// The name that tools had before; refused with a hint.
+    pub(crate) functions: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,8 +75,28 @@ pub(crate) struct ChatChoice {
 #[derive(Debug, Serialize)]
 pub(crate) struct AnswerMessage {
     pub(crate) role: &'static str,
-    pub(crate) content: String,
+    /// Null where the answer only calls tools.
+    pub(crate) content: Option<String>,
     pub(crate) refusal: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<ToolCallBody>,
+}
+
+/// A tool that the model asks the caller to call.
+#[derive(Debug, Serialize)]
+pub(crate) struct ToolCallBody {
+    pub(crate) id: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) function: CalledFunction,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct CalledFunction {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// JSON in a string.
+    pub(crate) arguments: String,
 }
 
 /// One event of a stream.
@@ -102,6 +129,19 @@ pub(crate) struct Delta {
     pub(crate) role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<CallDelta>,
+}
+
+/// The beginning of a call, or more of its arguments.
+#[derive(Debug, Serialize)]
+pub(crate) struct CallDelta {
+    pub(crate) index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) function: CalledFunction,
 }
 
 #[derive(Debug, Default, Serialize)]

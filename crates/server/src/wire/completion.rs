@@ -69,8 +69,9 @@ pub(crate) struct TextChoice {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct TextLogprobs {
     pub(crate) tokens: Vec<String>,
-    pub(crate) token_logprobs: Vec<f32>,
-    pub(crate) top_logprobs: Vec<Map<String, Value>>,
-    /// In characters, from the start of the completion.
+    /// Null for the first token of a prompt: nothing came before it.
+    pub(crate) token_logprobs: Vec<Option<f32>>,
+    pub(crate) top_logprobs: Vec<Option<Map<String, Value>>>,
+    /// In characters, from the start of the text.
     pub(crate) text_offset: Vec<usize>,
 }

@@ -10,7 +10,10 @@ pub(crate) mod chat;
 pub(crate) mod completion;
 pub(crate) mod error;
 pub(crate) mod life;
+pub(crate) mod messages;
 mod parse;
 pub(crate) mod record;
+pub(crate) mod responses;
+pub(crate) mod tools;
 
 pub(crate) use parse::parse;

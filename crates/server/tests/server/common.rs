@@ -21,7 +21,7 @@ use portcullis_store::{
     Act, ApiKey, BindingTarget, NewBinding, NewKey, NewRuleSet, PublishedKey, Records, Role,
     RuleSetName, SqliteLedger, SqliteStore, Store,
 };
-use portcullis_text::{ChatTemplate, Tokenizer};
+use portcullis_text::{ChatTemplate, Tokenizer, ToolFormat};
 use portcullis_types::TokenId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -186,6 +186,21 @@ impl Server {
         self.send(request.body(body.into()).unwrap()).await
     }
 
+    /// A server whose model calls tools in this format.
+    pub(crate) async fn with_tools(format: ToolFormat) -> Self {
+        let usual = Setup::default();
+        Self::with(Setup {
+            config: ServerConfig {
+                tool_format: Some(format),
+                ..usual.config
+            },
+            // So that a stream is read as it is written.
+            step_time: Duration::from_millis(1),
+            ..usual
+        })
+        .await
+    }
+
     pub(crate) async fn chat(&self, body: &Value) -> Answer {
         self.post("/v1/chat/completions", body).await
     }
@@ -265,6 +280,15 @@ impl Answer {
             (choice["index"] == index).then(|| text.unwrap_or("").to_owned())
         };
         self.chunks().iter().filter_map(of_choice).collect()
+    }
+
+    /// The named events of a stream, each with its data.
+    pub(crate) fn named_events(&self) -> Vec<(String, Value)> {
+        let events = self.text.split("\n\n").filter(|event| !event.is_empty());
+        events
+            .filter_map(|event| event.strip_prefix("event: ")?.split_once("\ndata: "))
+            .map(|(name, data)| (name.to_owned(), serde_json::from_str(data).unwrap()))
+            .collect()
     }
 
     pub(crate) fn error(&self) -> Value {

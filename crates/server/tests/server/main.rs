@@ -10,11 +10,17 @@ mod chat;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod echo;
+#[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
 mod listener;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
@@ -22,4 +28,8 @@ mod probes;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod responses;
+#[cfg(test)]
 mod signatures;
+#[cfg(test)]
+mod tools;

@@ -1,0 +1,186 @@
+//! `/v1/responses`.
+
+use portcullis_text::Role;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::call::{Admissibility, AdmissibilityFields};
+use super::chat::Content;
+
+/// The body of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "a JSON object")]
+pub(crate) struct ResponsesFields {
+    pub(crate) model: Option<String>,
+    pub(crate) input: Option<Input>,
+    pub(crate) instructions: Option<String>,
+    pub(crate) max_output_tokens: Option<usize>,
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) seed: Option<i64>,
+    pub(crate) tools: Option<Vec<ToolItem>>,
+    pub(crate) tool_choice: Option<Value>,
+    pub(crate) parallel_tool_calls: Option<bool>,
+    pub(crate) text: Option<TextField>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) background: Option<bool>,
+    pub(crate) previous_response_id: Option<String>,
+    pub(crate) conversation: Option<Value>,
+    pub(crate) metadata: Option<Map<String, Value>>,
+    /// Ours.
+    pub(crate) priority: Option<portcullis_types::Priority>,
+    /// Ours.
+    pub(crate) admissibility: Option<AdmissibilityFields>,
+}
+
+/// A text, or the items of a conversation.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of items")]
+pub(crate) enum Input {
+    Text(String),
+    Items(Vec<InputItem>),
+}
+
+/// One item of a conversation. What it must hold depends on its type.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct InputItem {
+    /// `message` where it is left out.
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) role: Option<Role>,
+    pub(crate) content: Option<Content>,
+    pub(crate) call_id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) arguments: Option<String>,
+    pub(crate) output: Option<Content>,
+}
+
+/// A tool; of a function, the fields stand beside the type.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ToolItem {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    #[serde(default)]
+    pub(crate) parameters: Option<Value>,
+    #[serde(default)]
+    pub(crate) strict: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TextField {
+    pub(crate) format: Option<FormatField>,
+}
+
+/// `{"type": "json_schema", "schema": …}`
+#[derive(Debug, Deserialize)]
+pub(crate) struct FormatField {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) schema: Option<Value>,
+}
+
+/// The answer, whole or as far as it is.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ResponseBody {
+    pub(crate) id: String,
+    pub(crate) object: &'static str,
+    pub(crate) created_at: i64,
+    pub(crate) status: &'static str,
+    pub(crate) background: bool,
+    pub(crate) error: Option<ResponseError>,
+    pub(crate) incomplete_details: Option<Incomplete>,
+    pub(crate) instructions: Option<String>,
+    pub(crate) max_output_tokens: Option<usize>,
+    pub(crate) model: String,
+    pub(crate) output: Vec<OutputItem>,
+    pub(crate) parallel_tool_calls: bool,
+    pub(crate) previous_response_id: Option<String>,
+    pub(crate) store: bool,
+    pub(crate) temperature: Option<f32>,
+    pub(crate) text: Value,
+    pub(crate) tool_choice: Value,
+    pub(crate) tools: Vec<Value>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) truncation: &'static str,
+    pub(crate) usage: Option<ResponseUsage>,
+    pub(crate) metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admissibility: Option<Admissibility>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ResponseError {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Incomplete {
+    pub(crate) reason: &'static str,
+}
+
+/// Something that the model said or called.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum OutputItem {
+    Message {
+        id: String,
+        status: &'static str,
+        role: &'static str,
+        content: Vec<OutputText>,
+    },
+    FunctionCall {
+        id: String,
+        status: &'static str,
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct OutputText {
+    #[serde(rename = "type")]
+    pub(crate) kind: OutputTextKind,
+    pub(crate) text: String,
+    pub(crate) annotations: [(); 0],
+    pub(crate) logprobs: [(); 0],
+}
+
+/// The only type of content.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OutputTextKind {
+    #[default]
+    OutputText,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ResponseUsage {
+    pub(crate) input_tokens: u64,
+    pub(crate) input_tokens_details: CachedTokens,
+    pub(crate) output_tokens: u64,
+    pub(crate) output_tokens_details: OutputTokens,
+    pub(crate) total_tokens: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CachedTokens {
+    pub(crate) cached_tokens: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OutputTokens {
+    pub(crate) reasoning_tokens: u64,
+    /// Ours.
+    pub(crate) discarded_tokens: u64,
+}
