@@ -234,6 +234,7 @@ fn app_state(
     };
     let server = ServerConfig {
         drain_timeout: config.server.drain_timeout,
+        tool_format: config.model.tool_format,
         quota: config.quota,
         key_quota: config.key_quota,
         rule_signatures: config.rule_signatures,

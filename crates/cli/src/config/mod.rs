@@ -13,6 +13,7 @@ use std::time::Duration;
 use portcullis_runner::DeviceChoice;
 use portcullis_server::{KeyQuota, Prices, RuleSignatures, TextPolicy};
 use portcullis_store::{DeploymentName, TextClass};
+use portcullis_text::ToolFormat;
 
 pub(crate) use mistake::Mistakes;
 pub(crate) use raw::{Flags, misspelt_variables};
@@ -56,6 +57,8 @@ pub(crate) struct ModelConfig {
     pub(crate) device: DeviceChoice,
     pub(crate) dtype: Dtype,
     pub(crate) load_format: LoadFormat,
+    /// `None` is told by the chat template.
+    pub(crate) tool_format: Option<ToolFormat>,
 }
 
 /// Bounds of the engine; `None` is worked out from model and machine.
@@ -179,6 +182,7 @@ impl ModelConfig {
             load_format: raw
                 .read(setting::LOAD_FORMAT, one_of(LoadFormat::WORDS))
                 .unwrap_or(LoadFormat::Auto),
+            tool_format: raw.read(setting::TOOL_FORMAT, one_of(TOOL_FORMAT_WORDS)),
         }
     }
 }
@@ -249,6 +253,12 @@ fn read_key_quota(raw: &mut RawConfig) -> KeyQuota {
             .unwrap_or(default.discarded_tokens_per_minute),
     }
 }
+
+const TOOL_FORMAT_WORDS: &[(&str, ToolFormat)] = &[
+    ("hermes", ToolFormat::Hermes),
+    ("llama3", ToolFormat::Llama3),
+    ("mistral", ToolFormat::Mistral),
+];
 
 const RULE_SIGNATURES_WORDS: &[(&str, RuleSignatures)] = &[
     ("author", RuleSignatures::Author),

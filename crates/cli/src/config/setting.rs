@@ -56,6 +56,11 @@ pub(crate) const LOAD_FORMAT: Setting = setting(
     "FORMAT",
     "auto reads the weights; dummy makes random ones of the configured shape [default: auto]",
 );
+pub(crate) const TOOL_FORMAT: Setting = setting(
+    "tool_format",
+    "FORMAT",
+    "How the model writes calls of tools: hermes, llama3 or mistral [default: what its chat template shows]",
+);
 pub(crate) const MAX_MODEL_LEN: Setting = setting(
     "max_model_len",
     "TOKENS",
@@ -188,6 +193,7 @@ pub(crate) const ALL: &[Setting] = &[
     DEVICE,
     DTYPE,
     LOAD_FORMAT,
+    TOOL_FORMAT,
     MAX_MODEL_LEN,
     MAX_NUM_SEQS,
     MAX_BATCHED_TOKENS,
