@@ -18,23 +18,29 @@ use crate::wire::messages::{
 };
 
 /// A parsed body.
-pub(crate) struct MessagesRequest(MessagesFields);
+pub(crate) struct MessagesRequest {
+    common: CallFields,
+    own: MessagesFields,
+}
 
 impl InferenceRequest for MessagesRequest {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        Ok(Self(wire::parse(body)?))
+        Ok(Self {
+            common: wire::parse(body)?,
+            own: wire::parse(body)?,
+        })
     }
 
     fn admissibility(&self) -> Option<&AdmissibilityFields> {
-        self.0.admissibility.as_ref()
+        self.common.admissibility.as_ref()
     }
 
     async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
-        check_model(app, self.0.model.as_deref())?;
-        if self.0.max_tokens.is_none() {
+        check_model(app, self.common.model.as_deref())?;
+        if self.common.max_tokens.is_none() {
             return Err(required("max_tokens").into());
         }
-        let conversation = conversation(self.0)?;
+        let conversation = self.into_conversation()?;
         let shape =
             |told: &super::Told| MessagesShape::new(Head::new(app, "msg_"), told.prompt_tokens);
         conversation
@@ -48,8 +54,8 @@ impl InferenceRequest for MessagesRequest {
 /// # Errors
 /// As for a call.
 pub(crate) async fn count(app: &App, request: MessagesRequest) -> Result<usize, ApiError> {
-    check_model(app, request.0.model.as_deref())?;
-    let conversation = conversation(request.0)?;
+    check_model(app, request.common.model.as_deref())?;
+    let conversation = request.into_conversation()?;
     let tools = conversation.tools.for_model(app)?;
     let (worker, messages) = (app.clone(), conversation.messages);
     let tokens = on_worker(move || Ok(encode_conversation(&worker, messages, tools.as_ref())?));
@@ -60,43 +66,44 @@ pub(crate) async fn count(app: &App, request: MessagesRequest) -> Result<usize, 
     }
 }
 
-fn conversation(fields: MessagesFields) -> Result<Conversation, ApiError> {
-    let turns = not_empty(fields.messages, "messages")?;
-    let stop = fields.stop_sequences.filter(|stop| !stop.is_empty());
-    let format = fields.output_config.and_then(|config| config.format);
-    let choice = fields.tool_choice;
-    let is_single = choice
-        .as_ref()
-        .and_then(|choice| choice.disable_parallel_tool_use);
-    Ok(Conversation {
-        messages: messages(fields.system, turns)?,
-        tools: ToolsAsked {
-            tools: tools(fields.tools.unwrap_or_default()),
-            choice: choice.map(tool_choice).transpose()?,
-            parallel: is_single.map(|is_single| !is_single),
-        },
-        text: match format {
-            None => AnswerText::Free,
-            Some(format) => {
-                let param = "output_config.format";
-                AnswerText::of_type(&format.kind, param, format.schema, SCHEMA)?
-            }
-        },
-        logprobs: None,
-        // It must be given, so clients give the most that any model takes.
-        max_tokens: MaxTokens::at_most(fields.max_tokens),
-        fields: CallFields {
-            model: fields.model,
-            stream: fields.stream,
-            temperature: fields.temperature,
-            top_p: fields.top_p,
-            top_k: fields.top_k,
-            stop: stop.map(Stop::Many),
-            priority: fields.priority,
-            admissibility: fields.admissibility,
-            ..CallFields::default()
-        },
-    })
+impl MessagesRequest {
+    fn into_conversation(self) -> Result<Conversation, ApiError> {
+        let Self {
+            common,
+            own: fields,
+        } = self;
+        let turns = not_empty(fields.messages, "messages")?;
+        let stop = fields.stop_sequences.filter(|stop| !stop.is_empty());
+        let format = fields.output_config.and_then(|config| config.format);
+        let choice = fields.tool_choice;
+        let is_single = choice
+            .as_ref()
+            .and_then(|choice| choice.disable_parallel_tool_use);
+        Ok(Conversation {
+            messages: messages(fields.system, turns)?,
+            tools: ToolsAsked {
+                tools: tools(fields.tools.unwrap_or_default()),
+                choice: choice.map(tool_choice).transpose()?,
+                parallel: is_single.map(|is_single| !is_single),
+            },
+            text: match format {
+                None => AnswerText::Free,
+                Some(format) => {
+                    let param = "output_config.format";
+                    AnswerText::of_type(&format.kind, param, format.schema, SCHEMA)?
+                }
+            },
+            logprobs: None,
+            // It must be given, so clients give the most that any model takes.
+            max_tokens: MaxTokens::at_most(common.max_tokens),
+            fields: CallFields {
+                n: None,
+                response_format: None,
+                stop: stop.map(Stop::Many),
+                ..common
+            },
+        })
+    }
 }
 
 const SCHEMA: &str = "output_config.format.schema";

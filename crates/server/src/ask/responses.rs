@@ -18,23 +18,29 @@ use crate::wire::chat::Content;
 use crate::wire::responses::{FormatField, Input, InputItem, ResponsesFields, ToolItem};
 
 /// A parsed body.
-pub(crate) struct ResponsesRequest(ResponsesFields);
+pub(crate) struct ResponsesRequest {
+    common: CallFields,
+    own: ResponsesFields,
+}
 
 impl InferenceRequest for ResponsesRequest {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        Ok(Self(wire::parse(body)?))
+        Ok(Self {
+            common: wire::parse(body)?,
+            own: wire::parse(body)?,
+        })
     }
 
     fn admissibility(&self) -> Option<&AdmissibilityFields> {
-        self.0.admissibility.as_ref()
+        self.common.admissibility.as_ref()
     }
 
     async fn validate(self, app: &App, origin: Origin) -> Result<Call, NotSubmitted> {
-        let fields = self.0;
-        check_model(app, fields.model.as_deref())?;
-        check_state(&fields)?;
-        let asked = asked(&fields);
-        let conversation = conversation(fields)?;
+        let Self { common, own } = self;
+        check_model(app, common.model.as_deref())?;
+        check_state(&own)?;
+        let asked = asked(&common, &own);
+        let conversation = conversation(common, own)?;
         let shape = |_: &super::Told| ResponsesShape::new(Head::new(app, "resp_"), asked);
         conversation
             .validate(app, "/v1/responses", origin, shape)
@@ -60,14 +66,14 @@ fn check_state(fields: &ResponsesFields) -> Result<(), ApiError> {
 }
 
 /// What the answer repeats.
-fn asked(fields: &ResponsesFields) -> Asked {
+fn asked(common: &CallFields, fields: &ResponsesFields) -> Asked {
     let tools = fields.tools.iter().flatten();
     let format = fields.text.as_ref().and_then(|text| text.format.as_ref());
     Asked {
         instructions: fields.instructions.clone(),
         max_output_tokens: fields.max_output_tokens,
-        temperature: fields.temperature,
-        top_p: fields.top_p,
+        temperature: common.temperature,
+        top_p: common.top_p,
         parallel_tool_calls: fields.parallel_tool_calls.unwrap_or(true),
         text: json!({"format": format.map_or_else(|| json!({"type": "text"}), format_body)}),
         tool_choice: fields.tool_choice.clone().unwrap_or_else(|| "auto".into()),
@@ -101,7 +107,7 @@ fn tool_body(tool: &ToolItem) -> Value {
     })
 }
 
-fn conversation(fields: ResponsesFields) -> Result<Conversation, ApiError> {
+fn conversation(common: CallFields, fields: ResponsesFields) -> Result<Conversation, ApiError> {
     let mut messages = Vec::new();
     let instructions = fields.instructions;
     messages.extend(instructions.map(|text| Message::new(Role::System, text)));
@@ -126,14 +132,9 @@ fn conversation(fields: ResponsesFields) -> Result<Conversation, ApiError> {
         logprobs: None,
         max_tokens: MaxTokens::asked(fields.max_output_tokens).blaming("input"),
         fields: CallFields {
-            model: fields.model,
-            stream: fields.stream,
-            temperature: fields.temperature,
-            top_p: fields.top_p,
-            seed: fields.seed,
-            priority: fields.priority,
-            admissibility: fields.admissibility,
-            ..CallFields::default()
+            n: None,
+            response_format: None,
+            ..common
         },
     })
 }

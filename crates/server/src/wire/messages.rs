@@ -3,29 +3,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::call::{Admissibility, AdmissibilityFields};
+use super::call::Admissibility;
 use super::error::RecordRef;
 
-/// The body of a request.
+/// The fields that chat does not have, or has in another form. Ours, and those of vLLM, are as
+/// there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct MessagesFields {
-    pub(crate) model: Option<String>,
     pub(crate) messages: Option<Vec<TurnField>>,
     pub(crate) system: Option<Blocks>,
-    pub(crate) max_tokens: Option<usize>,
-    pub(crate) temperature: Option<f32>,
-    pub(crate) top_p: Option<f32>,
-    pub(crate) top_k: Option<i64>,
     pub(crate) stop_sequences: Option<Vec<String>>,
-    pub(crate) stream: Option<bool>,
     pub(crate) tools: Option<Vec<ToolOffer>>,
     pub(crate) tool_choice: Option<ChoiceField>,
     pub(crate) output_config: Option<OutputConfig>,
-    /// Ours.
-    pub(crate) priority: Option<portcullis_types::Priority>,
-    /// Ours.
-    pub(crate) admissibility: Option<AdmissibilityFields>,
 }
 
 #[derive(Debug, Deserialize)]

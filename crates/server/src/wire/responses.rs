@@ -4,33 +4,25 @@ use portcullis_text::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::call::{Admissibility, AdmissibilityFields};
+use super::call::Admissibility;
 use super::chat::Content;
 
-/// The body of a request.
+/// The fields that chat does not have, or has in another form. Ours, and those of vLLM, are as
+/// there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct ResponsesFields {
-    pub(crate) model: Option<String>,
     pub(crate) input: Option<Input>,
     pub(crate) instructions: Option<String>,
     pub(crate) max_output_tokens: Option<usize>,
-    pub(crate) temperature: Option<f32>,
-    pub(crate) top_p: Option<f32>,
-    pub(crate) seed: Option<i64>,
     pub(crate) tools: Option<Vec<ToolItem>>,
     pub(crate) tool_choice: Option<Value>,
     pub(crate) parallel_tool_calls: Option<bool>,
     pub(crate) text: Option<TextField>,
-    pub(crate) stream: Option<bool>,
     pub(crate) background: Option<bool>,
     pub(crate) previous_response_id: Option<String>,
     pub(crate) conversation: Option<Value>,
     pub(crate) metadata: Option<Map<String, Value>>,
-    /// Ours.
-    pub(crate) priority: Option<portcullis_types::Priority>,
-    /// Ours.
-    pub(crate) admissibility: Option<AdmissibilityFields>,
 }
 
 /// A text, or the items of a conversation.
