@@ -107,6 +107,20 @@ impl ApiClient {
             .map(|(_, body)| body)
     }
 
+    /// `PATCH` with JSON.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &serde_json::Value,
+    ) -> Result<T> {
+        self.read(self.request(Method::PATCH, path)?.json(body))
+            .await
+            .map(|(_, body)| body)
+    }
+
     /// `POST` of a file as it is; the status tells whether it was news.
     ///
     /// # Errors
@@ -206,6 +220,8 @@ impl ApiClient {
 pub(crate) struct Refused {
     /// Of the answer.
     pub(crate) status: StatusCode,
+    /// Which refusal it is, for programs.
+    pub(crate) code: Option<String>,
     message: String,
     mend: &'static str,
     /// Mistakes of a rule set.
@@ -229,6 +245,7 @@ struct ErrorBody {
 #[derive(Deserialize)]
 struct ErrorDetail {
     message: String,
+    code: Option<String>,
     #[serde(default)]
     diagnostics: Vec<RuleMistake>,
 }
@@ -239,15 +256,17 @@ async fn refused(status: StatusCode, response: Response, had_key: bool) -> Refus
         .await
         .ok()
         .map(|body| body.error);
-    let (message, mistakes) = match told {
-        Some(error) => (printable(error.message), error.diagnostics),
+    let (message, code, mistakes) = match told {
+        Some(error) => (printable(error.message), error.code, error.diagnostics),
         None => (
             format!("the server answered {status}, and not as a portcullis server does"),
+            None,
             vec![],
         ),
     };
     Refused {
         status,
+        code,
         message,
         mend: mend(status, had_key),
         mistakes,

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod authoring;
+pub(crate) mod keys;
 pub(crate) mod signing;
 
 use std::marker::PhantomData;
@@ -14,6 +15,7 @@ use crate::config::Flags;
 use crate::config::setting::{self, Setting};
 use audit::AuditCommand;
 use authoring::{RulesExplainArgs, RulesTestArgs};
+use keys::KeysCommand;
 use signing::{
     ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
 };
@@ -42,7 +44,7 @@ pub(crate) enum Command {
     /// Check and sign rule sets, and put them into force on a running server
     #[command(subcommand)]
     Rules(RulesCommand),
-    /// Make, list and revoke API keys
+    /// Make, list, change and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Verify the record of every call, without a server
@@ -178,59 +180,6 @@ pub(crate) struct RulesListArgs {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make a key; it is printed this once
-    Create(KeysCreateArgs),
-    /// List keys, never their secrets
-    List(KeysListArgs),
-    /// Revoke a key
-    Revoke(KeysRevokeArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeysCreateArgs {
-    /// What it may do: inference, author, approver, auditor or admin
-    #[arg(long, value_name = "ROLE")]
-    pub(crate) role: String,
-    /// Who or what it is for
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) place: KeysPlaceArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeysListArgs {
-    #[command(flatten)]
-    pub(crate) place: KeysPlaceArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeysRevokeArgs {
-    /// Id of the key
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) place: KeysPlaceArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-/// Where keys are: behind a server, or in a data directory that one may read.
-#[derive(Debug, Args)]
-pub(crate) struct KeysPlaceArgs {
-    /// Work on this data directory instead of asking a server
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "api_key"])]
-    pub(crate) data_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -487,5 +436,24 @@ mod tests {
         assert!(parse("portcullis keys list --data-dir d").is_ok());
         assert!(parse("portcullis keys list --url http://h --api-key k").is_ok());
         assert!(parse("portcullis keys list --data-dir d --url http://h").is_err());
+    }
+
+    #[test]
+    fn the_terms_of_a_key_are_the_same_when_it_is_made_and_later() {
+        let terms = "--expires 90d --requests-per-minute 60 --tokens-per-minute none \
+                     --tokens-per-day 1000 --max-concurrent-requests 4";
+        let create = format!("portcullis keys create --role admin --name n {terms}");
+        assert!(parse(&create).is_ok());
+        assert!(parse(&format!("portcullis keys update key_1 {terms}")).is_ok());
+        for wrong in [
+            "--expires soon",
+            "--requests-per-minute 0",
+            "--tokens-per-day -1",
+        ] {
+            let message = parse(&format!("portcullis keys update key_1 {wrong}"))
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains("write a "), "{message}");
+        }
     }
 }

@@ -99,7 +99,10 @@ pub(crate) async fn prepare(
         .map(|text| text.trim().to_owned());
     let is_first_start = kept.is_none();
     if let Some(key) = kept
-        && store.find_key(&key).await?.is_some()
+        && store
+            .find_key(&key)
+            .await?
+            .is_some_and(|key| key.is_usable(now))
     {
         return Ok(Demo {
             new_admin_key: None,
@@ -215,7 +218,7 @@ async fn provide_admin(store: &dyn Store, now: i64) -> Result<Option<String>> {
     let keys = store.list_keys().await?;
     if keys
         .iter()
-        .any(|key| key.role == Role::Admin && key.revoked_at.is_none())
+        .any(|key| key.role == Role::Admin && key.is_usable(now))
     {
         return Ok(None);
     }
@@ -226,7 +229,7 @@ async fn provide_admin(store: &dyn Store, now: i64) -> Result<Option<String>> {
 
 async fn make_key(store: &dyn Store, name: &str, role: Role, now: i64) -> Result<String> {
     let name: KeyName = name.parse()?;
-    let (_, secret) = store.create_key(NewKey { name, role }, now).await?;
+    let (_, secret) = store.create_key(NewKey::new(name, role), now).await?;
     Ok(secret.expose().to_owned())
 }
 
@@ -363,7 +366,7 @@ mod tests {
             .await
             .unwrap();
         let key = store.find_key(&first.inference_key).await.unwrap().unwrap();
-        store.revoke_key(&key.id, 2).await.unwrap();
+        store.revoke_key(&key.id, false, 2).await.unwrap();
         let (store, second) = start(dir.path()).await;
         assert_ne!(second.inference_key, first.inference_key);
         assert!(store.bindings(&name).await.unwrap().is_empty());

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::api_client::ApiClient;
 use crate::args::DoctorArgs;
+use crate::clock::unix_now;
 use crate::config::Config;
 use crate::data_dir::is_in_use;
 use crate::demo;
@@ -344,7 +345,7 @@ fn does_not_load(set: &StoredRuleSet) -> Option<String> {
 async fn keys(store: &SqliteStore) -> Result<Finding> {
     const CHECK: &str = "keys";
     let keys = store.list_keys().await?;
-    let usable = keys.iter().filter(|key| key.revoked_at.is_none());
+    let usable = keys.iter().filter(|key| key.is_usable(unix_now()));
     let admins = usable.clone().filter(|key| key.role == Role::Admin).count();
     let found = format!("{} usable, {admins} of them admin", usable.count());
     Ok(match admins {

@@ -104,6 +104,12 @@ pub(crate) fn printable(text: impl AsRef<str>) -> String {
     text.as_ref().chars().map(escape).collect()
 }
 
+/// Tells on stderr what whoever typed the command should know besides its answer.
+pub(crate) fn note(text: impl Display) {
+    // Nobody is left to tell that stderr is closed.
+    let _ = writeln!(io::stderr().lock(), "note: {text}");
+}
+
 /// Tells on stderr what went wrong, and why as far as it is known.
 pub(crate) fn error(error: &anyhow::Error) {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();

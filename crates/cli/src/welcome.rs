@@ -36,7 +36,7 @@ impl Keys {
         }
         let keys = store.list_keys().await?;
         Ok(Self::Own {
-            usable: keys.iter().filter(|key| key.revoked_at.is_none()).count(),
+            usable: keys.iter().filter(|key| key.is_usable(unix_now())).count(),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use portcullis_ledger::Timestamp;
 use portcullis_store::{Act, ApiKey, KeyId, Role};
 use portcullis_types::Tenant;
 use sha2::{Digest, Sha256};
@@ -41,7 +42,7 @@ pub(crate) struct Caller {
 /// Finds out who calls and whether they may.
 ///
 /// # Errors
-/// 401 without a valid key, 403 with one whose role is another.
+/// 401 without a valid key or with one that has expired, 403 with one whose role is another.
 pub(crate) async fn authorise(
     app: &App,
     headers: &HeaderMap,
@@ -52,6 +53,7 @@ pub(crate) async fn authorise(
         None => None,
     };
     match key {
+        Some(key) if key.is_expired((app.wall)()) => Err(expired(&key)),
         Some(key) if permission.is_given_to(key.role) => Ok(Caller { key: Some(key) }),
         Some(key) => Err(ApiError::forbidden(format!(
             "a key with the role `{}` may not do this; it takes {}",
@@ -66,6 +68,16 @@ pub(crate) async fn authorise(
             "no API key was given; send one as `Authorization: Bearer <key>`",
         )),
     }
+}
+
+fn expired(key: &ApiKey) -> ApiError {
+    let ApiKey { id, expires_at, .. } = key;
+    let at = Timestamp::from_unix_ms(expires_at.unwrap_or_default().saturating_mul(1000));
+    ApiError::unauthenticated(&format!(
+        "this API key expired at {at}; ask your administrator for another, or to put it off with \
+         `portcullis keys update {id} --expires 90d`"
+    ))
+    .with_code("expired_api_key")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -174,6 +174,11 @@ impl From<StoreError> for ApiError {
             StoreError::NotActivated { .. } => Self::conflict("not_activated", error.to_string()),
             StoreError::Retired { .. } => Self::conflict("retired", error.to_string()),
             StoreError::Bound { .. } => Self::conflict("bound", error.to_string()),
+            StoreError::KeyRevoked(_) => Self::conflict("revoked", error.to_string()),
+            StoreError::LastAdmin(_) => Self::conflict(
+                "last_admin",
+                format!("{error}. To do it all the same, send ?force=true"),
+            ),
             StoreError::SignerExists { .. } => Self::conflict("signer_exists", error.to_string()),
             error => {
                 tracing::error!(%error, "the store failed");

@@ -85,6 +85,17 @@ pub enum StoreError {
         revoked: bool,
     },
 
+    /// A revoked key has no way back.
+    #[error("{0} is revoked, and nothing changes a revoked key; make another")]
+    KeyRevoked(KeyId),
+
+    /// Nobody could administer any more.
+    #[error(
+        "{0} is the last key that can administer; make another first, with the role admin. After \
+         it only who can write the data directory can make one"
+    )]
+    LastAdmin(KeyId),
+
     /// The operating system gave no random bytes for a secret.
     #[error("no random bytes for a new key: {0}")]
     Random(getrandom::Error),

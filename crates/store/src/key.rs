@@ -1,6 +1,7 @@
 //! API keys, their roles and secrets.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,23 @@ pub struct ApiKey {
     pub created_at: i64,
     /// Unix seconds; from then on the key opens nothing.
     pub revoked_at: Option<i64>,
+    /// Unix seconds; from then on the key opens nothing until this is put off.
+    pub expires_at: Option<i64>,
+    /// How much it may ask for.
+    pub limits: KeyLimits,
+}
+
+/// How much a key may ask for, over all its calls of models. `None` is without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLimits {
+    /// Requests in any minute.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens in any minute.
+    pub tokens_per_minute: Option<NonZeroU64>,
+    /// Tokens in a day of UTC.
+    pub tokens_per_day: Option<NonZeroU64>,
+    /// Requests that are under way at a time.
+    pub max_concurrent_requests: Option<NonZeroU64>,
 }
 
 /// A key to be made.
@@ -32,6 +50,87 @@ pub struct NewKey {
     pub name: KeyName,
     /// What it may do.
     pub role: Role,
+    /// Unix seconds.
+    pub expires_at: Option<i64>,
+    /// How much it may ask for.
+    pub limits: KeyLimits,
+}
+
+/// What becomes of a key. By default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Unix seconds.
+    pub expires_at: Change<i64>,
+    /// Requests in any minute.
+    pub requests_per_minute: Change<NonZeroU64>,
+    /// Tokens in any minute.
+    pub tokens_per_minute: Change<NonZeroU64>,
+    /// Tokens in a day of UTC.
+    pub tokens_per_day: Change<NonZeroU64>,
+    /// Requests that are under way at a time.
+    pub max_concurrent_requests: Change<NonZeroU64>,
+}
+
+/// `None` leaves it as it is, `Some(None)` takes it away.
+pub type Change<T> = Option<Option<T>>;
+
+impl ApiKey {
+    /// Whether it was good until now.
+    #[must_use]
+    pub fn is_expired(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+
+    /// Whether it opens anything.
+    #[must_use]
+    pub fn is_usable(&self, now: i64) -> bool {
+        self.revoked_at.is_none() && !self.is_expired(now)
+    }
+}
+
+impl NewKey {
+    /// A key for ever and without limits.
+    #[must_use]
+    pub fn new(name: KeyName, role: Role) -> Self {
+        Self {
+            name,
+            role,
+            expires_at: None,
+            limits: KeyLimits::default(),
+        }
+    }
+
+    pub(crate) fn made(self, id: KeyId, now: i64) -> ApiKey {
+        ApiKey {
+            id,
+            name: self.name,
+            role: self.role,
+            created_at: now,
+            revoked_at: None,
+            expires_at: self.expires_at,
+            limits: self.limits,
+        }
+    }
+}
+
+impl KeyChange {
+    pub(crate) fn apply(self, key: &mut ApiKey) {
+        let limits = &mut key.limits;
+        set(&mut key.expires_at, self.expires_at);
+        set(&mut limits.requests_per_minute, self.requests_per_minute);
+        set(&mut limits.tokens_per_minute, self.tokens_per_minute);
+        set(&mut limits.tokens_per_day, self.tokens_per_day);
+        set(
+            &mut limits.max_concurrent_requests,
+            self.max_concurrent_requests,
+        );
+    }
+}
+
+fn set<T>(place: &mut Option<T>, change: Change<T>) {
+    if let Some(changed) = change {
+        *place = changed;
+    }
 }
 
 name_type! {

@@ -27,7 +27,9 @@ extern crate self as portcullis_store;
 use async_trait::async_trait;
 
 pub use error::{Missing, StoreError, Unusable};
-pub use key::{ApiKey, KeyId, KeyName, NewKey, ParseRoleError, Role, Secret};
+pub use key::{
+    ApiKey, Change, KeyChange, KeyId, KeyLimits, KeyName, NewKey, ParseRoleError, Role, Secret,
+};
 pub use name::NameError;
 pub use proof::prove_record;
 pub use record::{
@@ -50,17 +52,29 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a key. The secret is returned here and nowhere else: only its hash is kept.
     async fn create_key(&self, new: NewKey, now: i64) -> Result<(ApiKey, Secret), StoreError>;
 
-    /// The key that `secret` belongs to; `None` if there is none or it has been revoked.
+    /// The key that `secret` belongs to; `None` if there is none or it has been revoked. One that
+    /// has expired is found: whether it opens anything is for [`ApiKey::is_usable`] to say.
     async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError>;
 
     /// All keys, revoked ones included, oldest first.
     async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
+    /// Changes until when a key opens anything, and how much.
+    ///
+    /// # Errors
+    /// [`Missing::Key`], [`StoreError::KeyRevoked`].
+    async fn update_key(&self, id: &KeyId, change: KeyChange) -> Result<ApiKey, StoreError>;
+
     /// Revokes a key from this moment on. Doing it twice keeps the first time.
     ///
     /// # Errors
-    /// [`Missing::Key`].
-    async fn revoke_key(&self, id: &KeyId, now: i64) -> Result<ApiKey, StoreError>;
+    /// [`Missing::Key`]; [`StoreError::LastAdmin`] unless `even_the_last`.
+    async fn revoke_key(
+        &self,
+        id: &KeyId,
+        even_the_last: bool,
+        now: i64,
+    ) -> Result<ApiKey, StoreError>;
 
     /// Trusts a key to sign. The same signer again is left as it is.
     ///

@@ -55,10 +55,7 @@ async fn child() {
 }
 
 async fn write_all_kinds(store: &SqliteStore, version: u32) {
-    let new = NewKey {
-        name: "k".parse().unwrap(),
-        role: Role::Inference,
-    };
+    let new = NewKey::new("k".parse().unwrap(), Role::Inference);
     let (key, secret) = store.create_key(new, 0).await.unwrap();
     say(&format!("key {} {}", key.id, secret.expose()));
     let new = NewRuleSet {
@@ -83,7 +80,7 @@ async fn write_all_kinds(store: &SqliteStore, version: u32) {
     store.bind(new, act).await.unwrap();
     say(&format!("binding {}", key.id));
     if version.is_multiple_of(2) {
-        store.revoke_key(&key.id, 9).await.unwrap();
+        store.revoke_key(&key.id, true, 9).await.unwrap();
         say(&format!("revoked {}", key.id));
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_store::{
-    DATABASE_FILE, Put, Role, RuleSetState, SqliteStore, Store, StoreError, Unusable,
+    DATABASE_FILE, KeyLimits, Put, Role, RuleSetState, SqliteStore, Store, StoreError, Unusable,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -31,6 +31,10 @@ macro_rules! suite {
 suite! {
     keys_are_found_by_their_secret_alone
     a_revoked_key_opens_nothing
+    limits_are_kept_and_changed_one_by_one
+    a_key_opens_nothing_from_the_moment_it_expires
+    a_revoked_key_does_not_change
+    the_last_admin_key_is_revoked_only_on_purpose
     a_version_never_changes
     versions_are_listed_in_their_order
     one_version_is_active_at_a_time
@@ -146,7 +150,7 @@ async fn two_stores_on_one_file_write_at_once_and_see_each_other() {
         right.find_key(secret.expose()).await.unwrap(),
         Some(key.clone())
     );
-    left.revoke_key(&key.id, 1).await.unwrap();
+    left.revoke_key(&key.id, true, 1).await.unwrap();
     assert_eq!(right.find_key(secret.expose()).await.unwrap(), None);
 }
 
@@ -257,6 +261,14 @@ async fn a_database_of_the_first_schema_keeps_what_holds() {
         .collect();
     assert_eq!(versions, [(false, 2), (false, 1)]);
     assert_eq!(store.history(&name("a")).await.unwrap().len(), 2);
+    let [kept] = &store.list_keys().await.unwrap()[..] else {
+        panic!("one key was there")
+    };
+    assert_eq!(
+        (kept.expires_at, kept.limits),
+        (None, KeyLimits::default()),
+        "what was made before there were limits has none"
+    );
 }
 
 #[cfg(unix)]
@@ -341,6 +353,27 @@ async fn a_key_with_an_unknown_role_opens_nothing() {
     assert_unusable(&error, store.path(), "\"root\" is not a role", is_corrupt);
 }
 
+/// An old program or a hand in the database: no limit must come to mean none.
+#[tokio::test]
+async fn a_limit_of_nothing_cannot_be_stored() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    new_key(&store, "k", Role::Inference, 0).await;
+    let mut raw = raw_connection(dir.path()).await;
+    for column in [
+        "requests_per_minute",
+        "tokens_per_minute",
+        "tokens_per_day",
+        "max_concurrent_requests",
+    ] {
+        let update = format!("UPDATE api_keys SET {column} = 0");
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(update))
+            .execute(&mut raw)
+            .await;
+        assert!(refused.is_err(), "{column}");
+    }
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_not_touched() {
     let dir = TempDir::new().unwrap();
@@ -360,7 +393,7 @@ async fn a_newer_schema_is_not_touched() {
                 reason,
                 Unusable::Newer {
                     found: 99,
-                    known: 2
+                    known: 3
                 }
             )
         },

@@ -16,7 +16,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ask::{ChatRequest, CompletionRequest, MessagesRequest, ResponsesRequest};
@@ -97,7 +97,7 @@ fn administration() -> Router<App> {
         .route("/v1/signers", get(signers::list).post(signers::add))
         .route("/v1/signers/{id}", delete(signers::revoke))
         .route("/v1/keys", get(keys::list).post(keys::create))
-        .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/keys/{id}", patch(keys::update).delete(keys::revoke))
 }
 
 fn admissibility() -> Router<App> {

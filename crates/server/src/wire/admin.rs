@@ -1,7 +1,12 @@
 //! Bindings and keys: our own.
 
-use portcullis_store::{ApiKey, Binding, BindingTarget, DeploymentName, KeyId, KeyName, Role};
-use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
+
+use portcullis_store::{
+    ApiKey, Binding, BindingTarget, Change, DeploymentName, KeyChange, KeyId, KeyLimits, KeyName,
+    NewKey, Role,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `{"object": "list", "data": […]}`
 #[derive(Debug, Serialize)]
@@ -66,8 +71,65 @@ impl From<Binding> for BindingBody {
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct NewKeyFields {
-    pub(crate) name: KeyName,
-    pub(crate) role: Role,
+    name: KeyName,
+    role: Role,
+    /// Unix seconds.
+    pub(crate) expires_at: Option<i64>,
+    // Not `KeyLimits`: a mistake in what is flattened has lost its name.
+    requests_per_minute: Option<NonZeroU64>,
+    tokens_per_minute: Option<NonZeroU64>,
+    tokens_per_day: Option<NonZeroU64>,
+    max_concurrent_requests: Option<NonZeroU64>,
+}
+
+impl From<NewKeyFields> for NewKey {
+    fn from(fields: NewKeyFields) -> Self {
+        Self {
+            name: fields.name,
+            role: fields.role,
+            expires_at: fields.expires_at,
+            limits: KeyLimits {
+                requests_per_minute: fields.requests_per_minute,
+                tokens_per_minute: fields.tokens_per_minute,
+                tokens_per_day: fields.tokens_per_day,
+                max_concurrent_requests: fields.max_concurrent_requests,
+            },
+        }
+    }
+}
+
+/// What is to become of a key: null takes something away, and what is left out stays.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "a JSON object", deny_unknown_fields)]
+pub(crate) struct KeyChangeFields {
+    /// Unix seconds.
+    #[serde(default, deserialize_with = "given")]
+    pub(crate) expires_at: Change<i64>,
+    #[serde(default, deserialize_with = "given")]
+    requests_per_minute: Change<NonZeroU64>,
+    #[serde(default, deserialize_with = "given")]
+    tokens_per_minute: Change<NonZeroU64>,
+    #[serde(default, deserialize_with = "given")]
+    tokens_per_day: Change<NonZeroU64>,
+    #[serde(default, deserialize_with = "given")]
+    max_concurrent_requests: Change<NonZeroU64>,
+}
+
+/// Serde would take null for a field that was left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Change<T>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
+impl From<KeyChangeFields> for KeyChange {
+    fn from(fields: KeyChangeFields) -> Self {
+        Self {
+            expires_at: fields.expires_at,
+            requests_per_minute: fields.requests_per_minute,
+            tokens_per_minute: fields.tokens_per_minute,
+            tokens_per_day: fields.tokens_per_day,
+            max_concurrent_requests: fields.max_concurrent_requests,
+        }
+    }
 }
 
 /// A key without its secret.
@@ -79,6 +141,9 @@ pub(crate) struct KeyBody {
     pub(crate) role: Role,
     pub(crate) created: i64,
     pub(crate) revoked: Option<i64>,
+    expires_at: Option<i64>,
+    #[serde(flatten)]
+    limits: KeyLimits,
 }
 
 impl From<ApiKey> for KeyBody {
@@ -90,6 +155,8 @@ impl From<ApiKey> for KeyBody {
             role: key.role,
             created: key.created_at,
             revoked: key.revoked_at,
+            expires_at: key.expires_at,
+            limits: key.limits,
         }
     }
 }

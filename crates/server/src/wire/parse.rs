@@ -54,13 +54,17 @@ fn param_name(path: &serde_path_to_error::Path) -> Option<String> {
 
 /// Serde speaks of Rust's types; callers do not know them.
 fn plain_words(said: &str) -> String {
-    const WORDS: [(&str, &str); 6] = [
+    const WORDS: [(&str, &str); 7] = [
         (
             "expected u32",
             "expected a whole number from 0 to 4294967295",
         ),
         ("expected u8", "expected a whole number from 0 to 255"),
         ("expected usize", "expected a whole number of at least 0"),
+        (
+            "expected a nonzero u64",
+            "expected a whole number of at least 1",
+        ),
         ("expected i64", "expected a whole number of 64 bits"),
         ("expected f32", "expected a number"),
         ("expected a boolean", "expected true or false"),

@@ -86,6 +86,8 @@ fn routes_and_roles() -> Vec<(Method, String, &'static [Role])> {
         (Method::DELETE, "/v1/signers/none".into(), &[Admin]),
         (Method::GET, "/v1/keys".into(), &[Admin]),
         (Method::POST, "/v1/keys".into(), &[Admin]),
+        (Method::PATCH, "/v1/keys/none".into(), &[Admin]),
+        (Method::DELETE, "/v1/keys/none".into(), &[Admin]),
     ]
 }
 
@@ -110,7 +112,7 @@ async fn inference_is_open_until_the_first_key_and_administration_never() {
         .await;
     assert_eq!(known.status, StatusCode::OK);
     // A revoked key is still a key: the door does not open again.
-    server.store.revoke_key(&key.id, NOW).await.unwrap();
+    server.store.revoke_key(&key.id, true, NOW).await.unwrap();
     assert_eq!(status().await, StatusCode::UNAUTHORIZED);
     let revoked = server
         .with_key(&secret, Method::POST, path, say("x").to_string())
@@ -150,7 +152,9 @@ async fn keys_are_made_listed_and_revoked() {
     assert_eq!(
         made,
         json!({"object": "key", "id": id, "name": "app", "role": "inference", "created": NOW,
-               "revoked": null, "key": secret})
+               "revoked": null, "expires_at": null, "requests_per_minute": null,
+               "tokens_per_minute": null, "tokens_per_day": null, "max_concurrent_requests": null,
+               "key": secret})
     );
     let models = server
         .with_key(secret, Method::GET, "/v1/models", String::new())
@@ -186,6 +190,92 @@ async fn keys_are_made_listed_and_revoked() {
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     let malformed = call(Method::DELETE, "/v1/keys/..%2f..", json!(null)).await;
     assert_eq!(malformed.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn limits_are_set_when_a_key_is_made_and_changed_one_by_one() {
+    let server = Server::start().await;
+    let (_, admin) = server.key(Role::Admin).await;
+    let call = async |method, path: &str, body: Value| {
+        server
+            .with_key(&admin, method, path, body.to_string())
+            .await
+    };
+    let fields = json!({"name": "app", "role": "inference", "expires_at": NOW + 1,
+                        "requests_per_minute": 1, "tokens_per_minute": 2, "tokens_per_day": 3,
+                        "max_concurrent_requests": 4});
+    let made = call(Method::POST, "/v1/keys", fields).await.json();
+    let path = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    let of = |key: &Value| {
+        [
+            "expires_at",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "tokens_per_day",
+            "max_concurrent_requests",
+        ]
+        .map(|name| key[name].clone())
+    };
+    assert_eq!(of(&made), [NOW + 1, 1, 2, 3, 4].map(Value::from));
+
+    let body = json!({"expires_at": null, "tokens_per_minute": 20, "tokens_per_day": null});
+    let changed = call(Method::PATCH, &path, body).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    let expected = [json!(null), json!(1), json!(20), json!(null), json!(4)];
+    assert_eq!(of(&changed.json()), expected);
+    let list = call(Method::GET, "/v1/keys", json!(null)).await.json();
+    assert_eq!(of(&list["data"][1]), expected);
+    assert_eq!(of(&list["data"][0]), [(); 5].map(|()| json!(null)));
+
+    for (param, value) in [
+        ("expires_at", json!(NOW)),
+        ("expires_at", json!(NOW * 1000)),
+        ("expires_at", json!("2027-01-01")),
+        ("requests_per_minute", json!(0)),
+        ("tokens_per_minute", json!(-1)),
+        ("tokens_per_day", json!(1.5)),
+        ("max_concurrent_requests", json!("4")),
+    ] {
+        let new = json!({"name": "app", "role": "inference", param: value});
+        for refused in [
+            call(Method::POST, "/v1/keys", new).await,
+            call(Method::PATCH, &path, json!({param: value})).await,
+        ] {
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{param} {value}");
+            assert_eq!(refused.error()["param"], param, "{}", refused.text);
+        }
+    }
+    // Misspelt, it would limit nothing.
+    let misspelt = call(Method::PATCH, &path, json!({"requests_per_min": 1})).await;
+    assert_eq!(misspelt.status, StatusCode::BAD_REQUEST);
+    let list = call(Method::GET, "/v1/keys", json!(null)).await.json();
+    assert_eq!(of(&list["data"][1]), expected, "nothing of this changed it");
+
+    call(Method::DELETE, &path, json!(null)).await;
+    let late = call(Method::PATCH, &path, json!({"tokens_per_day": 1})).await;
+    assert_eq!(late.status, StatusCode::CONFLICT);
+    assert_eq!(late.error()["code"], "revoked");
+}
+
+#[tokio::test]
+async fn the_last_admin_key_goes_only_on_purpose() {
+    let server = Server::start().await;
+    let (key, admin) = server.key(Role::Admin).await;
+    let delete = async |query: &str| {
+        let path = format!("/v1/keys/{}{query}", key.id);
+        server
+            .with_key(&admin, Method::DELETE, &path, String::new())
+            .await
+    };
+    let refused = delete("").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    assert_eq!(refused.error()["code"], "last_admin");
+    let message = refused.error()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("?force=true"), "{message}");
+    let misspelt = delete("?forced=true").await;
+    assert_eq!(misspelt.status, StatusCode::BAD_REQUEST);
+    assert_eq!(delete("?force=true").await.status, StatusCode::OK);
+    assert_eq!(delete("").await.status, StatusCode::UNAUTHORIZED);
 }
 
 async fn register(server: &Server, key: &str, source: &str) -> Answer {

@@ -1,5 +1,7 @@
 //! Bad input: each row gets its exact answer, and the next request still completes.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
@@ -441,7 +443,7 @@ async fn request_ids_are_taken_over_if_they_are_harmless() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_of_its_own_request_only() {
-    let wall = || panic!("the clock on the wall fell down");
+    let wall = Arc::new(|| panic!("the clock on the wall fell down"));
     let server = Server::with(Setup {
         wall,
         ..Setup::default()

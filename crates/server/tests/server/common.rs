@@ -9,17 +9,17 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use portcullis_engine::scripted::ScriptedRunner;
-use portcullis_engine::{EngineConfig, EngineHandle, EngineThread, SystemClock};
+use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemClock};
 use portcullis_ledger::{KeyKind, RecordKeys, Recorder, RecorderConfig, Started, Timestamp};
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
     AppState, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedModel, ServerConfig,
-    TextPolicy, router,
+    TextPolicy, WallClock, router,
 };
 use portcullis_sign::SecretKey;
 use portcullis_store::{
-    Act, ApiKey, BindingTarget, NewBinding, NewKey, NewRuleSet, PublishedKey, Records, Role,
-    RuleSetName, SqliteLedger, SqliteStore, Store,
+    Act, ApiKey, BindingTarget, KeyLimits, NewBinding, NewKey, NewRuleSet, PublishedKey, Records,
+    Role, RuleSetName, SqliteLedger, SqliteStore, Store,
 };
 use portcullis_text::{ChatTemplate, Tokenizer, ToolFormat};
 use portcullis_types::TokenId;
@@ -50,8 +50,10 @@ pub(crate) struct Setup {
     pub(crate) max_num_seqs: usize,
     /// Steps that fail as a whole.
     pub(crate) faulty: fn(u64) -> bool,
+    /// The clock that measures, of all but the engine.
+    pub(crate) clock: Arc<dyn Clock>,
     /// The time of day.
-    pub(crate) wall: fn() -> i64,
+    pub(crate) wall: WallClock,
     /// What is put on record, if anything is.
     pub(crate) records: Option<Recording>,
 }
@@ -76,7 +78,8 @@ impl Default for Setup {
             max_waiting: 64,
             max_num_seqs: 16,
             faulty: |_| false,
-            wall: || NOW,
+            clock: Arc::new(SystemClock::new()),
+            wall: Arc::new(|| NOW),
             records: None,
         }
     }
@@ -101,7 +104,22 @@ impl Server {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), setup).await
+    }
+
+    /// Another server in the folder of this one, which is gone.
+    pub(crate) async fn restarted(self, setup: Setup) -> Self {
+        let Self {
+            dir,
+            state,
+            store,
+            engine,
+        } = self;
+        drop((state, store, engine));
+        Self::in_folder(dir, setup).await
+    }
+
+    async fn in_folder(dir: TempDir, setup: Setup) -> Self {
         write_tokenizer(dir.path());
         let tokenizer = Tokenizer::load(dir.path()).unwrap();
         let template = ChatTemplate::load(dir.path(), &tokenizer).unwrap();
@@ -119,8 +137,8 @@ impl Server {
             template,
             store.clone(),
             ledger,
-            Arc::new(SystemClock::new()),
-            Arc::new(setup.wall),
+            setup.clock,
+            setup.wall,
         );
         Self {
             state,
@@ -141,11 +159,21 @@ impl Server {
 
     pub(crate) async fn key(&self, role: Role) -> (ApiKey, String) {
         let name = format!("a key for {role}").parse().unwrap();
-        let (key, secret) = self
-            .store
-            .create_key(NewKey { name, role }, NOW)
-            .await
-            .unwrap();
+        self.make_key(NewKey::new(name, role)).await
+    }
+
+    /// A key for calls, with limits.
+    pub(crate) async fn key_within(&self, limits: KeyLimits) -> (ApiKey, String) {
+        let name = "a key with limits".parse().unwrap();
+        self.make_key(NewKey {
+            limits,
+            ..NewKey::new(name, Role::Inference)
+        })
+        .await
+    }
+
+    pub(crate) async fn make_key(&self, new: NewKey) -> (ApiKey, String) {
+        let (key, secret) = self.store.create_key(new, NOW).await.unwrap();
         (key, secret.expose().to_owned())
     }
 

@@ -3,6 +3,7 @@
 mod bindings;
 mod database;
 mod fault;
+mod keys;
 mod ledger;
 mod row;
 mod rulesets;
@@ -12,13 +13,13 @@ mod work;
 use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::{Connection, query};
+use sqlx::Connection;
 
 use crate::key::SecretHash;
 use crate::{
-    Act, ApiKey, Binding, BindingTarget, DeploymentName, KeyId, Missing, NamedRuleSet, NewBinding,
-    NewKey, NewRuleSet, NewSigner, Put, RuleSetEvent, RuleSetName, RulesFor, Secret, Signer,
-    SignerId, Store, StoreError, StoredRuleSet,
+    Act, ApiKey, Binding, BindingTarget, DeploymentName, KeyChange, KeyId, NamedRuleSet,
+    NewBinding, NewKey, NewRuleSet, NewSigner, Put, RuleSetEvent, RuleSetName, RulesFor, Secret,
+    Signer, SignerId, Store, StoreError, StoredRuleSet,
 };
 use database::{Database, Schema};
 use work::Work;
@@ -38,6 +39,10 @@ const SCHEMA: Schema = Schema {
         (
             "signatures, states, history",
             include_str!("../../migrations/sqlite/0002_signatures_states_history.sql"),
+        ),
+        (
+            "expiry and limits of keys",
+            include_str!("../../migrations/sqlite/0003_key_limits.sql"),
         ),
     ],
     erasable: false,
@@ -88,58 +93,42 @@ impl Store for SqliteStore {
     async fn create_key(&self, new: NewKey, now: i64) -> Result<(ApiKey, Secret), StoreError> {
         let secret = Secret::generate().map_err(StoreError::Random)?;
         let hash = SecretHash::of(secret.expose());
-        let NewKey { name, role } = new;
-        let key = ApiKey {
-            id: hash.key_id(),
-            name,
-            role,
-            created_at: now,
-            revoked_at: None,
-        };
-        query(
-            "INSERT INTO api_keys (id, name, role, secret_hash, created_at) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(key.id.as_str())
-        .bind(key.name.as_str())
-        .bind(key.role.as_str())
-        .bind(hash.as_bytes())
-        .bind(now)
-        .execute(&self.database.writer)
-        .await
-        .map_err(self.database.failed("creating a key"))?;
+        let key = new.made(hash.key_id(), now);
+        let mut work = Work::begin(&self.database, "creating a key").await?;
+        let done = keys::insert(work.connection(), &key, &hash).await;
+        work.finish(done.map_err(Into::into)).await?;
         Ok((key, secret))
     }
 
     async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError> {
-        let hash = SecretHash::of(secret);
-        let found = query("SELECT * FROM api_keys WHERE id = ?")
-            .bind(hash.key_id().as_str())
-            .try_map(row::key_and_hash)
-            .fetch_optional(&self.database.readers)
-            .await
-            .map_err(self.database.failed("looking up a key"))?;
-        Ok(found
-            .filter(|(key, stored)| hash.equals(stored) && key.revoked_at.is_none())
-            .map(|(key, _)| key))
+        const OPERATION: &str = "looking up a key";
+        let mut connection = self.database.reader(OPERATION).await?;
+        let found = keys::find_by_hash(&mut connection, &SecretHash::of(secret)).await;
+        found.map_err(self.database.failed(OPERATION))
     }
 
     async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        query("SELECT * FROM api_keys ORDER BY created_at, rowid")
-            .try_map(row::key)
-            .fetch_all(&self.database.readers)
-            .await
-            .map_err(self.database.failed("listing the keys"))
+        const OPERATION: &str = "listing the keys";
+        let mut connection = self.database.reader(OPERATION).await?;
+        let listed = keys::list(&mut connection).await;
+        listed.map_err(self.database.failed(OPERATION))
     }
 
-    async fn revoke_key(&self, id: &KeyId, now: i64) -> Result<ApiKey, StoreError> {
-        query("UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *")
-            .bind(now)
-            .bind(id.as_str())
-            .try_map(row::key)
-            .fetch_optional(&self.database.writer)
-            .await
-            .map_err(self.database.failed("revoking a key"))?
-            .ok_or_else(|| Missing::Key(id.clone()).into())
+    async fn update_key(&self, id: &KeyId, change: KeyChange) -> Result<ApiKey, StoreError> {
+        let mut work = Work::begin(&self.database, "changing a key").await?;
+        let done = keys::update(work.connection(), id, change).await;
+        work.finish(done).await
+    }
+
+    async fn revoke_key(
+        &self,
+        id: &KeyId,
+        even_the_last: bool,
+        now: i64,
+    ) -> Result<ApiKey, StoreError> {
+        let mut work = Work::begin(&self.database, "revoking a key").await?;
+        let done = keys::revoke(work.connection(), id, even_the_last, now).await;
+        work.finish(done).await
     }
 
     async fn add_signer(&self, new: NewSigner, now: i64) -> Result<Signer, StoreError> {

@@ -1,13 +1,14 @@
 //! From rows to types, which refuse what no program of ours has written.
 
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    ApiKey, Binding, BindingTarget, RuleSetEvent, RuleSetName, RuleSetState, Signer, StoredRuleSet,
-    StoredSignature,
+    ApiKey, Binding, BindingTarget, KeyLimits, RuleSetEvent, RuleSetName, RuleSetState, Signer,
+    StoredRuleSet, StoredSignature,
 };
 
 pub(super) fn key(row: SqliteRow) -> sqlx::Result<ApiKey> {
@@ -17,7 +18,24 @@ pub(super) fn key(row: SqliteRow) -> sqlx::Result<ApiKey> {
         role: parsed(&row, "role")?,
         created_at: row.try_get("created_at")?,
         revoked_at: row.try_get("revoked_at")?,
+        expires_at: row.try_get("expires_at")?,
+        limits: KeyLimits {
+            requests_per_minute: limit(&row, "requests_per_minute")?,
+            tokens_per_minute: limit(&row, "tokens_per_minute")?,
+            tokens_per_day: limit(&row, "tokens_per_day")?,
+            max_concurrent_requests: limit(&row, "max_concurrent_requests")?,
+        },
     })
+}
+
+fn limit(row: &SqliteRow, column: &str) -> sqlx::Result<Option<NonZeroU64>> {
+    let stored: Option<i64> = row.try_get(column)?;
+    let read = |number: i64| u64::try_from(number).ok().and_then(NonZeroU64::new);
+    stored
+        .map(|number| {
+            read(number).ok_or_else(|| undecodable(column, format!("{number} is no limit")))
+        })
+        .transpose()
 }
 
 pub(super) fn key_and_hash(row: SqliteRow) -> sqlx::Result<(ApiKey, Vec<u8>)> {

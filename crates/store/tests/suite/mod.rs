@@ -1,6 +1,7 @@
 //! What every store must do, whatever it is made of. Each check wants an empty store.
 
 mod bindings;
+mod keys;
 mod life;
 
 use portcullis_store::{
@@ -9,58 +10,8 @@ use portcullis_store::{
 };
 
 pub(crate) use bindings::*;
+pub(crate) use keys::*;
 pub(crate) use life::*;
-
-pub(crate) async fn keys_are_found_by_their_secret_alone(store: &dyn Store) {
-    let mut made = Vec::new();
-    for (role, now) in Role::ALL.into_iter().zip(100..) {
-        made.push(new_key(store, "the same name", role, now).await);
-    }
-    for (key, secret) in &made {
-        let found = store.find_key(secret.expose()).await.unwrap();
-        assert_eq!(found.as_ref(), Some(key));
-    }
-    let keys: Vec<ApiKey> = made.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(store.list_keys().await.unwrap(), keys);
-
-    let (key, secret) = &made[0];
-    let longer = format!("{}0", secret.expose());
-    let upper = secret.expose().to_uppercase();
-    for wrong in [
-        "",
-        "pk-",
-        key.id.as_str(),
-        &secret.expose()[3..],
-        &longer,
-        &upper,
-    ] {
-        assert_eq!(store.find_key(wrong).await.unwrap(), None, "{wrong:?}");
-    }
-}
-
-pub(crate) async fn a_revoked_key_opens_nothing(store: &dyn Store) {
-    let (key, secret) = new_key(store, "old", Role::Admin, 1).await;
-    let (other, other_secret) = new_key(store, "other", Role::Admin, 2).await;
-
-    let revoked = ApiKey {
-        revoked_at: Some(50),
-        ..key.clone()
-    };
-    assert_eq!(store.revoke_key(&key.id, 50).await.unwrap(), revoked);
-    assert_eq!(store.find_key(secret.expose()).await.unwrap(), None);
-    assert_eq!(
-        store.find_key(other_secret.expose()).await.unwrap(),
-        Some(other.clone())
-    );
-
-    // The first time stays.
-    assert_eq!(store.revoke_key(&key.id, 60).await.unwrap(), revoked);
-    assert_eq!(store.list_keys().await.unwrap(), [revoked, other]);
-
-    let unknown = unknown_key();
-    let error = store.revoke_key(&unknown, 70).await.unwrap_err();
-    assert_missing(error, Missing::Key(unknown));
-}
 
 pub(crate) async fn a_version_never_changes(store: &dyn Store) {
     assert_eq!(put(store, "cards", 2, b"two").await.unwrap(), Put::Added);
@@ -180,10 +131,7 @@ pub(crate) async fn new_key(
     role: Role,
     now: i64,
 ) -> (ApiKey, Secret) {
-    let new = NewKey {
-        name: name.parse().unwrap(),
-        role,
-    };
+    let new = NewKey::new(name.parse().unwrap(), role);
     let (key, secret) = store.create_key(new.clone(), now).await.unwrap();
     assert_eq!(
         (&key.name, key.role, key.created_at),
