@@ -10,6 +10,7 @@ use portcullis_gate::{Action, Finding, Gate, Mode, Side};
 use portcullis_ledger::Outcome;
 
 use crate::error::{ApiError, with_record};
+use crate::limits::Place;
 use crate::record::CallRecord;
 use crate::shape::{ChoiceText, Finish, Frame, Shape};
 use crate::state::App;
@@ -23,7 +24,8 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 ///
 /// The status is sent once it is known that something may be released, also for a stream, so that
 /// a refusal before that is a plain 400.
-pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &App, call: Call, place: Place) -> Result<Response, ApiError> {
+    let meter = place.meter();
     let (stream, telling) = (call.stream, call.telling);
     let verdict = Verdict::new(&call.gate);
     let tally = Tally::new(&call.gate, call.choices_per_prompt, call.input);
@@ -34,6 +36,7 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
             facts: call.facts,
             tally,
             reservation: call.reservation,
+            place,
         },
     )?;
     let ready = events.wait_for_release().await;
@@ -50,7 +53,11 @@ pub(crate) async fn answer(app: &App, call: Call) -> Result<Response, ApiError> 
             sse.into_response()
         }
     };
-    Ok(with_record(response, record_id.as_ref()))
+    let response = with_record(response, record_id.as_ref());
+    Ok(match meter {
+        Some(meter) => meter.note_on(response),
+        None => response,
+    })
 }
 
 /// Records the refusal of a prompt, and tells it.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use portcullis_ledger::Timestamp;
-use portcullis_store::{Act, ApiKey, KeyId, Role};
+use portcullis_store::{Act, ApiKey, KeyId, KeyLimits, Role};
 use portcullis_types::Tenant;
 use sha2::{Digest, Sha256};
 
@@ -133,6 +133,11 @@ impl Permission {
 impl Caller {
     pub(crate) fn key_id(&self) -> Option<&KeyId> {
         self.key.as_ref().map(|key| &key.id)
+    }
+
+    /// Whose limits hold for a call, and which; none without a key.
+    pub(crate) fn limits(&self) -> Option<(&KeyId, KeyLimits)> {
+        self.key.as_ref().map(|key| (&key.id, key.limits))
     }
 
     /// Who does something to a rule set, and when.

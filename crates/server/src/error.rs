@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_engine::{InvalidRequest, SubmitError};
 use portcullis_gate::{Refusal, RuleSetErrors};
@@ -27,11 +27,13 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
-    message: String,
+    message: Box<str>,
     param: Option<String>,
     code: Option<Cow<'static, str>>,
     mistakes: Box<[Mistake]>,
     record: Option<Box<RecordId>>,
+    /// Further ones of the answer.
+    headers: Option<Box<HeaderMap>>,
 }
 
 /// Names the record of a call, also on answers without a body of ours.
@@ -51,6 +53,7 @@ pub(crate) fn with_record(mut response: Response, record: Option<&RecordId>) -> 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, record, kept) = (self.status, self.record.clone(), self.clone());
+        let headers = self.headers.clone();
         let mut response = (status, Json(self.body())).into_response();
         // For the routes whose errors have another body.
         response.extensions_mut().insert(kept);
@@ -58,6 +61,9 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        if let Some(headers) = headers {
+            response.headers_mut().extend(*headers);
         }
         if status == StatusCode::UNAUTHORIZED {
             response
@@ -200,15 +206,16 @@ impl From<TextError> for ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message: String = message.into();
         Self {
             status,
             kind,
-            message,
+            message: message.into(),
             param: None,
             code: None,
             mistakes: Box::default(),
             record: None,
+            headers: None,
         }
     }
 
@@ -270,6 +277,15 @@ impl ApiError {
     /// 409
     pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::with_status(StatusCode::CONFLICT, message).with_code(code)
+    }
+
+    /// 429: a limit of the caller's key is reached. `kind` is what the limit counts.
+    pub(crate) fn rate_limited(kind: &'static str, message: String, headers: HeaderMap) -> Self {
+        Self {
+            headers: Some(Box::new(headers)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, kind, message)
+                .with_code("rate_limit_exceeded")
+        }
     }
 
     /// 500: the log says more than the caller learns.
@@ -349,7 +365,7 @@ impl ApiError {
         ErrorBody {
             admissibility,
             error: ErrorDetail {
-                message: self.message,
+                message: self.message.into(),
                 kind: self.kind,
                 param: self.param,
                 code: self.code,

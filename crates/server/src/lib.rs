@@ -18,6 +18,7 @@ mod error;
 mod form;
 mod health;
 mod ids;
+mod limits;
 mod metrics;
 mod middleware;
 mod params;

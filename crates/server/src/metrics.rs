@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     held: Histogram,
     findings: Family<FindingLabels, Counter>,
     answers: Family<AnswerLabels, Counter>,
+    limit_refusals: Family<LimitLabels, Counter>,
 }
 
 /// Under vLLM's names, with vLLM's meaning.
@@ -57,6 +58,11 @@ struct AnswerLabels {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new(
         model: &ServedModel,
@@ -68,6 +74,12 @@ impl Metrics {
             registry.register_collector(Box::new(LedgerCollector(recorder)));
         }
         let (findings, answers) = (Family::default(), Family::default());
+        let limit_refusals = Family::default();
+        registry.register(
+            "portcullis_limit_refusals",
+            "Calls that were refused for a limit of their key, by limit",
+            Family::clone(&limit_refusals),
+        );
         registry.register(
             "portcullis_http_answers",
             "Answers, by route and status",
@@ -93,6 +105,7 @@ impl Metrics {
             held,
             findings,
             answers,
+            limit_refusals,
         }
     }
 
@@ -110,6 +123,13 @@ impl Metrics {
             status,
         };
         self.answers.get_or_create(&labels).inc();
+    }
+
+    /// A key has reached one of its limits.
+    pub(crate) fn count_limit_refusal(&self, limit: &'static str) {
+        self.limit_refusals
+            .get_or_create(&LimitLabels { limit })
+            .inc();
     }
 
     /// `tokens` were released `elapsed` after those before them.

@@ -12,6 +12,7 @@ use crate::budget::Budgets;
 use crate::config::{ServedModel, ServerConfig};
 use crate::form::FormCache;
 use crate::health::Heartbeat;
+use crate::limits::Limiter;
 use crate::metrics::Metrics;
 use crate::record::Ledger;
 use crate::rules::Catalog;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) wall: WallClock,
     pub(crate) catalog: Catalog,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) limiter: Limiter,
     pub(crate) vocabulary: VocabularyCell,
     pub(crate) forms: FormCache,
     pub(crate) metrics: Metrics,
@@ -83,6 +85,7 @@ impl AppState {
                 config.max_compiled_rulesets,
             ),
             budgets: Arc::new(Budgets::new(config.key_quota)),
+            limiter: Limiter::default(),
             vocabulary: VocabularyCell::default(),
             forms: FormCache::default(),
             tool_format: tool_format(&config, template.as_ref()),

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::budget::Reservation;
 use crate::error::ApiError;
+use crate::limits::Place;
 use crate::record::{CallRecord, Facts};
 use crate::serve::RunningCall;
 use crate::state::App;
@@ -34,6 +35,7 @@ pub(crate) struct Submission {
     pub(crate) facts: Facts,
     pub(crate) tally: Tally,
     pub(crate) reservation: Reservation,
+    pub(crate) place: Place,
 }
 
 /// The merged events of a call. Choices are numbered through: those of the second prompt follow
@@ -59,6 +61,8 @@ struct Running {
     /// `None` where nothing is recorded, and once it is closed.
     record: Option<CallRecord>,
     reservation: Reservation,
+    /// Among the calls of its key.
+    place: Place,
     /// Turns true when the server does not wait any longer.
     cut_off: watch::Receiver<bool>,
     _counted: RunningCall,
@@ -97,11 +101,12 @@ impl Events {
             facts,
             tally,
             mut reservation,
+            mut place,
         } = submission;
         // A step that takes long is not taken for a stall because nobody looked before it.
         app.heartbeat.observe(&app.engine.status(), app.clock.now());
         let counted = app.calls.begin();
-        let (streams, choices) = submit_all(app, requests)?;
+        let (streams, choices) = submit_all(app, requests).inspect_err(|_| place.forgo())?;
         let record = CallRecord::open(app, &facts)?;
         reservation.begin();
         Ok(Self {
@@ -116,6 +121,7 @@ impl Events {
                 tally,
                 record,
                 reservation,
+                place,
                 cut_off: app.cut_off.subscribe(),
                 _counted: counted,
             }),
@@ -210,10 +216,12 @@ impl Events {
     pub(crate) async fn close(&mut self) -> Result<(), ApiError> {
         let running = self.running();
         let outcome = running.tally.outcome();
-        match running.record.take() {
-            Some(record) => Ok(record.close(outcome, &running.tally).await?),
-            None => Ok(()),
+        if let Some(record) = running.record.take() {
+            record.close(outcome, &running.tally).await?;
         }
+        // Before the reader learns that it is over, and calls again.
+        running.place.end();
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
@@ -299,6 +307,7 @@ impl Running {
             End::Finished(_) | End::Cancelled => {}
         }
         self.tally.note_end(choice, usage, report, timings.gate);
+        self.place.note_usage(&self.tally.usage());
     }
 
     fn measure_release(&mut self, choice: usize, admitted: &Admitted) {

@@ -9,6 +9,7 @@ use crate::ask::{self, MessagesRequest};
 use crate::auth::{Permission, authorise};
 use crate::body;
 use crate::error::ApiError;
+use crate::limits::admit;
 use crate::middleware::RequestId;
 use crate::rules;
 use crate::state::App;
@@ -22,6 +23,7 @@ pub(super) async fn complete<R: InferenceRequest>(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = authorise(&app, request.headers(), Permission::Infer).await?;
+    let mut place = admit(&app, &caller).await?;
     let body = body::json(&app, request).await?;
     let wanted = R::parse(&body)?;
     let named = rules::named(wanted.admissibility())?;
@@ -38,7 +40,10 @@ pub(super) async fn complete<R: InferenceRequest>(
         body,
     };
     match wanted.validate(&app, origin).await {
-        Ok(call) => answer(&app, call).await,
+        Ok(call) => {
+            place.admit_prompts(&call.requests)?;
+            answer(&app, call, place).await
+        }
         Err(NotSubmitted::Invalid(error)) => Err(error),
         Err(NotSubmitted::Refused(call)) => Err(refuse(&app, *call).await),
     }

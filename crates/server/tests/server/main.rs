@@ -18,6 +18,8 @@ mod gate;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod messages;
