@@ -26,6 +26,8 @@ mod messages;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod probes;
 #[cfg(test)]
 mod records;
