@@ -6,10 +6,13 @@ use portcullis_store::{
     ApiKey, Binding, BindingTarget, Change, DeploymentName, KeyChange, KeyId, KeyLimits, KeyName,
     NewKey, Role,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::words::{KeyLimitsSchema, KeyRoleSchema};
+
 /// `{"object": "list", "data": […]}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct List<T> {
     object: &'static str,
     pub(crate) data: Vec<T>,
@@ -25,10 +28,12 @@ impl<T> FromIterator<T> for List<T> {
 }
 
 /// What to bind a rule set to, or what to take it away from: exactly one of key and deployment.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct TargetFields {
+    #[schemars(with = "Option<String>")]
     pub(crate) key: Option<KeyId>,
+    #[schemars(with = "Option<String>")]
     pub(crate) deployment: Option<DeploymentName>,
     /// Left out: the active one at any time.
     pub(crate) version: Option<u32>,
@@ -37,14 +42,16 @@ pub(crate) struct TargetFields {
     pub(crate) observe: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BindingBody {
     object: &'static str,
     ruleset: String,
     /// Null follows the active one.
     version: Option<u32>,
     observe: bool,
+    #[schemars(with = "Option<String>")]
     key: Option<KeyId>,
+    #[schemars(with = "Option<String>")]
     deployment: Option<DeploymentName>,
     created: i64,
 }
@@ -68,10 +75,12 @@ impl From<Binding> for BindingBody {
 }
 
 /// A key to be made.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct NewKeyFields {
+    #[schemars(with = "String")]
     name: KeyName,
+    #[schemars(with = "KeyRoleSchema")]
     role: Role,
     /// Unix seconds.
     pub(crate) expires_at: Option<i64>,
@@ -99,7 +108,7 @@ impl From<NewKeyFields> for NewKey {
 }
 
 /// What is to become of a key: null takes something away, and what is left out stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct KeyChangeFields {
     /// Unix seconds.
@@ -133,16 +142,20 @@ impl From<KeyChangeFields> for KeyChange {
 }
 
 /// A key without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct KeyBody {
     object: &'static str,
+    #[schemars(with = "String")]
     pub(crate) id: KeyId,
+    #[schemars(with = "String")]
     pub(crate) name: KeyName,
+    #[schemars(with = "KeyRoleSchema")]
     pub(crate) role: Role,
     pub(crate) created: i64,
     pub(crate) revoked: Option<i64>,
     expires_at: Option<i64>,
     #[serde(flatten)]
+    #[schemars(with = "KeyLimitsSchema")]
     limits: KeyLimits,
 }
 
@@ -162,7 +175,7 @@ impl From<ApiKey> for KeyBody {
 }
 
 /// A new key: the only answer that holds a secret.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct NewKeyBody {
     #[serde(flatten)]
     pub(crate) about: KeyBody,

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use portcullis_types::{Priority, TokenId, Usage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tools::ResponseFormatField;
+use super::words::PrioritySchema;
 
 /// The fields of a request that both endpoints know. Read from the same bytes as the endpoint's
 /// own fields; each reading ignores the fields of the other.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct CallFields {
     pub(crate) model: Option<String>,
@@ -30,6 +32,7 @@ pub(crate) struct CallFields {
     pub(crate) stop: Option<Stop>,
     pub(crate) stop_token_ids: Option<Vec<TokenId>>,
     pub(crate) ignore_eos: Option<bool>,
+    #[schemars(with = "Option<PrioritySchema>")]
     pub(crate) priority: Option<Priority>,
     /// Read for its type alone: identity comes from the key.
     #[serde(rename = "user")]
@@ -48,7 +51,7 @@ impl CallFields {
 }
 
 /// What a call asks of the gate; ours. A misspelt field is refused: it would ask for nothing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -61,13 +64,13 @@ pub(crate) struct AdmissibilityFields {
     pub(crate) retention: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(crate) enum Stop {
     One(String),
@@ -75,7 +78,7 @@ pub(crate) enum Stop {
 }
 
 /// What a call cost, as clients read it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct UsageBody {
     prompt_tokens: u64,
     completion_tokens: u64,
@@ -84,12 +87,12 @@ pub(crate) struct UsageBody {
     completion_tokens_details: CompletionDetails,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct PromptDetails {
     cached_tokens: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct CompletionDetails {
     /// Ours: drawn, and thrown away because the gate refused what they would have said.
     discarded_tokens: u64,
@@ -112,7 +115,7 @@ impl From<Usage> for UsageBody {
 }
 
 /// What the gate did and where it is on record; ours, on the last part of an answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Admissibility {
     /// Where calls are recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +128,7 @@ pub(crate) struct Admissibility {
     pub(crate) findings: Vec<FindingRef>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdmissibilityStatus {
     /// The gate let every choice come to its end.
@@ -136,14 +139,14 @@ pub(crate) enum AdmissibilityStatus {
     Ungated,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct RuleSetRef {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) mode: &'static str,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct FindingRef {
     pub(crate) ruleset: String,
     pub(crate) version: u32,

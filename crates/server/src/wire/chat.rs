@@ -1,14 +1,16 @@
 //! `/v1/chat/completions`.
 
 use portcullis_text::{Role, ToolCall};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::call::{Admissibility, UsageBody};
 use super::tools::{ToolChoiceField, ToolField};
+use super::words::{RoleSchema, ToolCallSchema};
 
 /// The fields that only chat has.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct ChatFields {
     pub(crate) messages: Option<Vec<ChatMessage>>,
@@ -22,27 +24,29 @@ pub(crate) struct ChatFields {
     pub(crate) functions: Option<Vec<Value>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ChatMessage {
+    #[schemars(with = "RoleSchema")]
     pub(crate) role: Role,
     #[serde(default)]
     pub(crate) content: Option<Content>,
     #[serde(default)]
     pub(crate) name: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<Vec<ToolCallSchema>>")]
     pub(crate) tool_calls: Option<Vec<ToolCall>>,
     #[serde(default)]
     pub(crate) tool_call_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of text parts")]
 pub(crate) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Part {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -51,7 +55,7 @@ pub(crate) struct Part {
 }
 
 /// The whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ChatCompletion {
     pub(crate) id: String,
     pub(crate) object: &'static str,
@@ -64,7 +68,7 @@ pub(crate) struct ChatCompletion {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ChatChoice {
     pub(crate) index: usize,
     pub(crate) message: AnswerMessage,
@@ -72,7 +76,7 @@ pub(crate) struct ChatChoice {
     pub(crate) finish_reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AnswerMessage {
     pub(crate) role: &'static str,
     /// Null where the answer only calls tools.
@@ -83,7 +87,7 @@ pub(crate) struct AnswerMessage {
 }
 
 /// A tool that the model asks the caller to call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ToolCallBody {
     pub(crate) id: String,
     #[serde(rename = "type")]
@@ -91,7 +95,7 @@ pub(crate) struct ToolCallBody {
     pub(crate) function: CalledFunction,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CalledFunction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -100,7 +104,7 @@ pub(crate) struct CalledFunction {
 }
 
 /// One event of a stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ChatChunk {
     pub(crate) id: String,
     pub(crate) object: &'static str,
@@ -115,7 +119,7 @@ pub(crate) struct ChatChunk {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ChunkChoice {
     pub(crate) index: usize,
     pub(crate) delta: Delta,
@@ -123,7 +127,7 @@ pub(crate) struct ChunkChoice {
     pub(crate) finish_reason: Option<&'static str>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Delta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<&'static str>,
@@ -134,7 +138,7 @@ pub(crate) struct Delta {
 }
 
 /// The beginning of a call, or more of its arguments.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CallDelta {
     pub(crate) index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,19 +148,19 @@ pub(crate) struct CallDelta {
     pub(crate) function: CalledFunction,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct ChatLogprobs {
     pub(crate) content: Vec<ChatLogprob>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ChatLogprob {
     #[serde(flatten)]
     pub(crate) token: TokenText,
     pub(crate) top_logprobs: Vec<TokenText>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TokenText {
     pub(crate) token: String,
     pub(crate) logprob: f32,

@@ -1,13 +1,14 @@
 //! `/v1/completions`.
 
 use portcullis_types::TokenId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::call::{Admissibility, UsageBody};
 
 /// The fields that only text completions have.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct CompletionFields {
     pub(crate) prompt: Option<Prompt>,
@@ -17,7 +18,7 @@ pub(crate) struct CompletionFields {
     pub(crate) suffix: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of \
@@ -42,7 +43,7 @@ impl Prompt {
 }
 
 /// The whole answer, and one event of a stream: the same shape.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TextCompletion {
     pub(crate) id: String,
     pub(crate) object: &'static str,
@@ -57,7 +58,7 @@ pub(crate) struct TextCompletion {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TextChoice {
     pub(crate) index: usize,
     pub(crate) text: String,
@@ -66,7 +67,7 @@ pub(crate) struct TextChoice {
 }
 
 /// Parallel lists, one entry a token.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct TextLogprobs {
     pub(crate) tokens: Vec<String>,
     /// Null for the first token of a prompt: nothing came before it.

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// `{"error": {…}}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ErrorBody {
     pub(crate) error: ErrorDetail,
     /// Ours: the record of a call that ended with an error.
@@ -14,13 +15,13 @@ pub(crate) struct ErrorBody {
 }
 
 /// Where a call that ended with an error is on record.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct RecordRef {
     pub(crate) record_id: String,
     pub(crate) status: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ErrorDetail {
     pub(crate) message: String,
     #[serde(rename = "type")]
@@ -33,7 +34,7 @@ pub(crate) struct ErrorDetail {
 }
 
 /// One mistake in a rule set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Mistake {
     pub(crate) line: usize,
     pub(crate) column: usize,

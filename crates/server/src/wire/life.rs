@@ -5,26 +5,33 @@ use portcullis_store::{
     EventKind, RuleSetEvent, RuleSetName, RuleSetState, Signer, SignerId, SignerName, SignerRole,
     StoredRuleSet, StoredSignature,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::words::{RuleSetStateSchema, SignerRoleSchema};
+
 /// One version of a rule set.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RuleSetBody {
     object: &'static str,
     pub(crate) name: String,
     version: u32,
     digest: String,
+    #[schemars(with = "RuleSetStateSchema")]
     state: RuleSetState,
     signatures: Vec<SignatureBody>,
     created: i64,
 }
 
 /// Who signed, and as what. Whether it counts depends on the name of the set and the time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SignatureBody {
+    #[schemars(with = "String")]
     key: SignerId,
     /// Null where the store knows no such signer.
+    #[schemars(with = "Option<String>")]
     name: Option<SignerName>,
+    #[schemars(with = "Option<SignerRoleSchema>")]
     role: Option<SignerRole>,
     created: i64,
 }
@@ -59,7 +66,7 @@ impl SignatureBody {
 }
 
 /// The answer to a rule set that was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RegisteredBody {
     #[serde(flatten)]
     about: RuleSetBody,
@@ -78,9 +85,10 @@ impl RegisteredBody {
 }
 
 /// Something that happened to a rule set.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EventBody {
     object: &'static str,
+    #[schemars(with = "String")]
     event: EventKind,
     /// Null where it happened to a binding that follows the active version.
     version: Option<u32>,
@@ -104,24 +112,31 @@ impl From<RuleSetEvent> for EventBody {
 }
 
 /// A signer to be trusted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(expecting = "a JSON object", deny_unknown_fields)]
 pub(crate) struct NewSignerFields {
+    #[schemars(with = "String")]
     pub(crate) name: SignerName,
+    #[schemars(with = "SignerRoleSchema")]
     pub(crate) role: SignerRole,
     /// In PEM.
     pub(crate) public_key: String,
     /// The only ones that it may sign; left out: any.
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) rulesets: Option<Vec<RuleSetName>>,
 }
 
 /// Who may sign, or could once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SignerBody {
     object: &'static str,
+    #[schemars(with = "String")]
     id: SignerId,
+    #[schemars(with = "String")]
     name: SignerName,
+    #[schemars(with = "SignerRoleSchema")]
     role: SignerRole,
+    #[schemars(with = "Option<Vec<String>>")]
     rulesets: Option<Vec<RuleSetName>>,
     public_key: String,
     created: i64,

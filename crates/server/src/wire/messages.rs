@@ -1,5 +1,6 @@
 //! `/v1/messages`. Source: Anthropic's API reference.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use super::error::RecordRef;
 
 /// The fields that chat does not have, or has in another form. Ours, and those of vLLM, are as
 /// there.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct MessagesFields {
     pub(crate) messages: Option<Vec<TurnField>>,
@@ -19,14 +20,14 @@ pub(crate) struct MessagesFields {
     pub(crate) output_config: Option<OutputConfig>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TurnField {
     pub(crate) role: TurnRole,
     pub(crate) content: Blocks,
 }
 
 /// Who speaks. `system` is not in the reference; tools that speak to several servers send it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TurnRole {
     User,
@@ -34,7 +35,7 @@ pub(crate) enum TurnRole {
     System,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string or an array of content blocks"
@@ -45,7 +46,7 @@ pub(crate) enum Blocks {
 }
 
 /// One block. What it must hold depends on its type.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Block {
     #[serde(rename = "type")]
@@ -59,7 +60,7 @@ pub(crate) struct Block {
 }
 
 /// A tool of the caller has no type, or `custom`; those with another run at Anthropic.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ToolOffer {
     #[serde(rename = "type", default)]
     pub(crate) kind: Option<String>,
@@ -72,7 +73,7 @@ pub(crate) struct ToolOffer {
     pub(crate) strict: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ChoiceField {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -82,14 +83,14 @@ pub(crate) struct ChoiceField {
     pub(crate) disable_parallel_tool_use: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct OutputConfig {
     pub(crate) format: Option<super::responses::FormatField>,
 }
 
 /// The answer, whole or as far as it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MessageBody {
     pub(crate) id: String,
     #[serde(rename = "type")]
@@ -104,7 +105,7 @@ pub(crate) struct MessageBody {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ContentBlock {
     Text {
@@ -117,7 +118,7 @@ pub(crate) enum ContentBlock {
     },
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct MessageUsage {
     /// Tokens of the prompt that had to be computed.
     pub(crate) input_tokens: u64,
@@ -129,7 +130,7 @@ pub(crate) struct MessageUsage {
 }
 
 /// One event of a stream; its name is its type.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum MessageEvent {
     MessageStart {
@@ -168,21 +169,21 @@ impl MessageEvent {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum BlockDelta {
     TextDelta { text: String },
     InputJsonDelta { partial_json: String },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StopDelta {
     pub(crate) stop_reason: &'static str,
     pub(crate) stop_sequence: Option<String>,
 }
 
 /// `{"type": "error", "error": {…}}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MessageError {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
@@ -192,7 +193,7 @@ pub(crate) struct MessageError {
     pub(crate) admissibility: Option<RecordRef>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MessageErrorDetail {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
@@ -206,7 +207,7 @@ pub(crate) struct MessageErrorDetail {
 }
 
 /// The answer of `/v1/messages/count_tokens`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TokenCount {
     pub(crate) input_tokens: usize,
 }

@@ -15,5 +15,6 @@ mod parse;
 pub(crate) mod record;
 pub(crate) mod responses;
 pub(crate) mod tools;
+mod words;
 
 pub(crate) use parse::parse;

@@ -6,16 +6,20 @@ use portcullis_store::{
     CallUsage, Cursor, DeploymentName, Erased, KeptText, KeyId, PublishedKey, RecordFilter,
     RecordPage, RecordSummary, UsageFilter, UsageGrain, UsageRow,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
+use super::words::TokenCountsSchema;
 use crate::record::Prices;
 
 /// Which records are asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RecordQuery {
+    #[schemars(with = "Option<String>")]
     key: Option<KeyId>,
+    #[schemars(with = "Option<String>")]
     deployment: Option<DeploymentName>,
     /// `name` or `name@version`.
     ruleset: Option<String>,
@@ -89,7 +93,7 @@ fn read_time(param: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiEr
 }
 
 /// A page of records.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecordsBody {
     object: &'static str,
     data: Vec<RecordBody<()>>,
@@ -111,19 +115,24 @@ impl From<RecordPage> for RecordsBody {
 }
 
 /// What is found about a record; with `proof`, the record itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecordBody<P: Serialize> {
     object: &'static str,
+    #[schemars(with = "String")]
     id: RecordId,
+    #[schemars(with = "Option<String>")]
     key: Option<KeyId>,
     seq: u64,
     deployment: String,
     rulesets: Vec<String>,
+    #[schemars(with = "String")]
     opened_at: Timestamp,
+    #[schemars(with = "Option<String>")]
     closed_at: Option<Timestamp>,
     /// `open` while it runs.
     outcome: &'static str,
     attempts: u64,
+    #[schemars(with = "TokenCountsSchema")]
     usage: TokenCounts,
     legal_hold: bool,
     /// Whether its commitments can still be opened.
@@ -161,13 +170,14 @@ impl<P: Serialize> RecordBody<P> {
 }
 
 /// A public key that has signed something.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PublicKeyBody {
     object: &'static str,
     id: String,
     /// `record` or `log`.
     signs: &'static str,
     pem: String,
+    #[schemars(with = "String")]
     since: Timestamp,
     /// A key of the log as C2SP signed-note writes it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,10 +200,12 @@ impl PublicKeyBody {
 }
 
 /// The text of a call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TextBody {
+    #[schemars(with = "String")]
     id: RecordId,
     class: String,
+    #[schemars(with = "String")]
     opened_at: Timestamp,
     /// The body of the request, where requests are kept; what is not UTF-8 in it is replaced.
     request: Option<String>,
@@ -214,7 +226,7 @@ impl From<KeptText> for TextBody {
 }
 
 /// What an erasure came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ErasedBody {
     object: &'static str,
     records: u64,
@@ -233,10 +245,12 @@ impl From<Erased> for ErasedBody {
 }
 
 /// Which usage is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UsageQuery {
+    #[schemars(with = "Option<String>")]
     key: Option<KeyId>,
+    #[schemars(with = "Option<String>")]
     model: Option<DeploymentName>,
     since: Option<String>,
     until: Option<String>,
@@ -276,17 +290,19 @@ fn read_grain(text: &str) -> Result<UsageGrain, ApiError> {
 }
 
 /// What some calls cost together.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct UsageRowBody {
     object: &'static str,
     /// Where keys are told apart; null for callers without one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Option<String>>")]
     key: Option<Option<KeyId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<String>,
     calls: u64,
+    #[schemars(with = "TokenCountsSchema")]
     tokens: TokenCounts,
     /// By the configured prices; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]

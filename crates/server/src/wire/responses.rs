@@ -1,15 +1,17 @@
 //! `/v1/responses`.
 
 use portcullis_text::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::call::Admissibility;
 use super::chat::Content;
+use super::words::RoleSchema;
 
 /// The fields that chat does not have, or has in another form. Ours, and those of vLLM, are as
 /// there.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct ResponsesFields {
     pub(crate) input: Option<Input>,
@@ -26,7 +28,7 @@ pub(crate) struct ResponsesFields {
 }
 
 /// A text, or the items of a conversation.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of items")]
 pub(crate) enum Input {
     Text(String),
@@ -34,12 +36,13 @@ pub(crate) enum Input {
 }
 
 /// One item of a conversation. What it must hold depends on its type.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct InputItem {
     /// `message` where it is left out.
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
+    #[schemars(with = "Option<RoleSchema>")]
     pub(crate) role: Option<Role>,
     pub(crate) content: Option<Content>,
     pub(crate) call_id: Option<String>,
@@ -49,7 +52,7 @@ pub(crate) struct InputItem {
 }
 
 /// A tool; of a function, the fields stand beside the type.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ToolItem {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -63,14 +66,14 @@ pub(crate) struct ToolItem {
     pub(crate) strict: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct TextField {
     pub(crate) format: Option<FormatField>,
 }
 
 /// `{"type": "json_schema", "schema": …}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct FormatField {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -81,7 +84,7 @@ pub(crate) struct FormatField {
 }
 
 /// The answer, whole or as far as it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ResponseBody {
     pub(crate) id: String,
     pub(crate) object: &'static str,
@@ -109,19 +112,19 @@ pub(crate) struct ResponseBody {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ResponseError {
     pub(crate) code: String,
     pub(crate) message: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Incomplete {
     pub(crate) reason: &'static str,
 }
 
 /// Something that the model said or called.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum OutputItem {
     Message {
@@ -139,7 +142,7 @@ pub(crate) enum OutputItem {
     },
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct OutputText {
     #[serde(rename = "type")]
     pub(crate) kind: OutputTextKind,
@@ -149,14 +152,14 @@ pub(crate) struct OutputText {
 }
 
 /// The only type of content.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OutputTextKind {
     #[default]
     OutputText,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ResponseUsage {
     pub(crate) input_tokens: u64,
     pub(crate) input_tokens_details: CachedTokens,
@@ -165,12 +168,12 @@ pub(crate) struct ResponseUsage {
     pub(crate) total_tokens: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct CachedTokens {
     pub(crate) cached_tokens: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct OutputTokens {
     pub(crate) reasoning_tokens: u64,
     /// Ours.

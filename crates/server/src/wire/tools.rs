@@ -1,10 +1,11 @@
 //! Tools and formats of answers, as chat has them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// `{"type": "function", "function": {…}}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ToolField {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -13,7 +14,7 @@ pub(crate) struct ToolField {
 }
 
 /// A function that the model may ask the caller to call.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct FunctionField {
     pub(crate) name: String,
     #[serde(default)]
@@ -26,7 +27,7 @@ pub(crate) struct FunctionField {
 }
 
 /// `"auto"`, `"none"`, `"required"`, or the name of a tool.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": \
@@ -37,13 +38,13 @@ pub(crate) enum ToolChoiceField {
     Named { function: NameField },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NameField {
     pub(crate) name: String,
 }
 
 /// `{"type": "text" | "json_object" | "json_schema", …}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ResponseFormatField {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -51,7 +52,7 @@ pub(crate) struct ResponseFormatField {
     pub(crate) json_schema: Option<JsonSchemaField>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct JsonSchemaField {
     #[serde(default)]
     pub(crate) schema: Option<Value>,
