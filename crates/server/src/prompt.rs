@@ -153,11 +153,13 @@ impl From<ApiError> for NotEncoded {
     }
 }
 
-/// The tokens of a conversation, with the head of the answer that is to come.
+/// The tokens of a conversation; with `add_generation_prompt` the head of the answer that is to come
+/// is the last of them.
 pub(crate) fn encode_conversation(
     app: &App,
     mut messages: Vec<Message>,
     tools: Option<&ToolUse>,
+    add_generation_prompt: bool,
 ) -> Result<Vec<TokenId>, ApiError> {
     let template = app.template.as_ref().ok_or_else(|| {
         ApiError::bad_request(
@@ -168,14 +170,14 @@ pub(crate) fn encode_conversation(
     let offered = tools.map(|tools| tools.tools.iter().map(Tool::for_template).collect());
     let offered: Vec<Value> = offered.unwrap_or_default();
     let options = RenderOptions {
-        add_generation_prompt: true,
+        add_generation_prompt,
         tools: &offered,
         now_unix_s: Some((app.wall)()),
         ..RenderOptions::default()
     };
     let prompt = template.render(&messages, options)?;
     let mut tokens = app.tokenizer.encode_prompt(&prompt)?;
-    if let Some(tools) = tools.filter(|tools| tools.is_forced()) {
+    if let Some(tools) = tools.filter(|tools| add_generation_prompt && tools.is_forced()) {
         tokens.extend(app.tokenizer.encode_own(tools.format.opening())?);
     }
     Ok(tokens)
@@ -211,6 +213,16 @@ pub(crate) fn encode_prompts(app: &App, prompt: Prompt) -> Result<Vec<Vec<TokenI
         Prompt::Texts(texts) => texts.into_iter().map(encode).collect(),
         Prompt::Tokens(tokens) => Ok(vec![tokens]),
         Prompt::TokenLists(lists) => Ok(lists),
+    }
+}
+
+/// Where no rule has a say, or nothing is put on record.
+impl From<NotEncoded> for ApiError {
+    fn from(error: NotEncoded) -> Self {
+        match error {
+            NotEncoded::Refused(refused) => (&refused.refusal).into(),
+            NotEncoded::Failed(error) => error,
+        }
     }
 }
 

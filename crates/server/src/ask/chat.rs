@@ -58,13 +58,9 @@ impl ChatRequest {
             let said = "is the older name of `tools`; send `tools` and `tool_choice`";
             return Err(ApiError::not_built("functions", said));
         }
-        let messages = not_empty(own.messages, "messages")?;
-        let numbered = messages.into_iter().enumerate();
         let max_tokens = own.max_completion_tokens.or(common.max_tokens);
         Ok(Conversation {
-            messages: numbered
-                .map(|(index, message)| one_message(index, message))
-                .collect::<Result<_, _>>()?,
+            messages: chat_messages(own.messages)?,
             tools: ToolsAsked::of_chat(own.tools, own.tool_choice, own.parallel_tool_calls)?,
             text: AnswerText::of_chat(common.response_format.take())?,
             logprobs: chat_logprobs(own.logprobs, own.top_logprobs)?,
@@ -72,6 +68,18 @@ impl ChatRequest {
             fields: common,
         })
     }
+}
+
+/// The messages of a chat: at least one.
+///
+/// # Errors
+/// Content that is no text, by name.
+pub(crate) fn chat_messages(messages: Option<Vec<ChatMessage>>) -> Result<Vec<Message>, ApiError> {
+    let messages = not_empty(messages, "messages")?;
+    let numbered = messages.into_iter().enumerate();
+    numbered
+        .map(|(index, message)| one_message(index, message))
+        .collect()
 }
 
 fn one_message(index: usize, message: ChatMessage) -> Result<Message, ApiError> {

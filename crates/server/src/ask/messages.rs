@@ -58,7 +58,14 @@ pub(crate) async fn count(app: &App, request: MessagesRequest) -> Result<usize, 
     let conversation = request.into_conversation()?;
     let tools = conversation.tools.for_model(app)?;
     let (worker, messages) = (app.clone(), conversation.messages);
-    let tokens = on_worker(move || Ok(encode_conversation(&worker, messages, tools.as_ref())?));
+    let tokens = on_worker(move || {
+        Ok(encode_conversation(
+            &worker,
+            messages,
+            tools.as_ref(),
+            true,
+        )?)
+    });
     match tokens.await {
         Ok(tokens) => Ok(tokens.len()),
         Err(NotEncoded::Failed(error)) => Err(error),

@@ -8,7 +8,7 @@ mod completion;
 mod messages;
 mod responses;
 
-pub(crate) use chat::ChatRequest;
+pub(crate) use chat::{ChatRequest, chat_messages};
 pub(crate) use completion::CompletionRequest;
 pub(crate) use messages::{MessagesRequest, count};
 pub(crate) use responses::ResponsesRequest;
@@ -65,7 +65,7 @@ impl Conversation {
         let (messages, text) = (self.messages, self.text);
         let prepared = on_worker(move || {
             let (messages, tools, input) = admit_conversation(&gate, messages, tools)?;
-            let tokens = encode_conversation(&worker, messages, tools.as_ref())?;
+            let tokens = encode_conversation(&worker, messages, tools.as_ref(), true)?;
             Ok(Prepared {
                 form: answer_form(&worker, tools.as_ref(), &text)?,
                 prompts: vec![tokens],

@@ -9,6 +9,7 @@ mod probes;
 mod records;
 mod rulesets;
 mod signers;
+mod tokens;
 mod usage;
 
 use axum::Router;
@@ -58,6 +59,8 @@ fn inference() -> Router<App> {
             post(inference::complete::<ResponsesRequest>),
         )
         .merge(messages())
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::show))
 }

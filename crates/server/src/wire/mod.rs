@@ -14,6 +14,7 @@ pub(crate) mod messages;
 mod parse;
 pub(crate) mod record;
 pub(crate) mod responses;
+pub(crate) mod tokens;
 pub(crate) mod tools;
 mod words;
 

@@ -36,4 +36,6 @@ mod responses;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tools;
