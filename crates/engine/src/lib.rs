@@ -7,6 +7,7 @@
 //! What is absent on purpose: HTTP, wire JSON, tensors, wall-clock decisions.
 
 mod clock;
+mod embedding;
 mod engine;
 mod generation;
 mod handle;
@@ -17,6 +18,10 @@ pub mod scripted;
 mod status;
 
 pub use clock::{Clock, SystemClock};
+pub use embedding::{
+    Embedder, EmbeddingCall, EmbeddingError, EmbeddingHandle, EmbeddingLimits, EmbeddingStatus,
+    EmbeddingThread,
+};
 pub use engine::{Engine, EngineConfig};
 pub use handle::{EngineHandle, EngineThread, SubmitError, TokenStream};
 pub use outbox::{End, Failure, StreamEvent, Timings};
