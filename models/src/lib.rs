@@ -6,6 +6,7 @@
 
 mod config;
 mod decoder;
+mod encoder;
 mod error;
 mod generation;
 mod hub;
@@ -15,6 +16,7 @@ mod weights;
 
 pub use config::{Architecture, Config, Experts, RopeScaling};
 pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
+pub use encoder::{Encoder, EncoderConfig, Pooling};
 pub use error::ModelError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubOptions, fetch};

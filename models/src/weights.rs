@@ -75,6 +75,14 @@ impl Weights {
         }
     }
 
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match &self.source {
+            Source::Dummy { .. } => true,
+            Source::Files { index, .. } => index.contains_key(name),
+        }
+    }
+
     /// A tensor that must be there with this shape.
     pub(crate) fn get(&self, name: &str, expected: &[usize]) -> Result<Tensor, ModelError> {
         match &self.source {
