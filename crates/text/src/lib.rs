@@ -11,6 +11,7 @@
 
 mod chat_template;
 mod detokenizer;
+mod encoder_tokenizer;
 mod error;
 mod message;
 mod prompt;
@@ -20,6 +21,7 @@ mod tools;
 
 pub use chat_template::{ChatTemplate, MAX_RENDERED_BYTES, RenderOptions, TEMPLATE_FUEL};
 pub use detokenizer::Detokenizer;
+pub use encoder_tokenizer::EncoderTokenizer;
 pub use error::TextError;
 pub use message::{FunctionCall, Message, Role, ToolCall};
 pub use prompt::{RenderedPrompt, Segment};

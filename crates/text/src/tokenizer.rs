@@ -12,10 +12,9 @@ use tokenizers::tokenizer::{
     AddedToken, AddedVocabulary, Model, OffsetType, PreTokenizer, Result as LibraryResult,
 };
 
-use config::{TokenText, TokenizerConfig};
-pub(crate) use config::{read_json, read_text};
-use control::ControlTokens;
-pub(crate) use control::UnusedChars;
+use config::TokenText;
+pub(crate) use config::{TokenizerConfig, read_json, read_text};
+pub(crate) use control::{ControlTokens, UnusedChars};
 
 use crate::detokenizer::Detokenizer;
 use crate::token_table::{Joining, Piece, TokenTable};
@@ -54,18 +53,8 @@ impl Tokenizer {
     /// # Errors
     /// Names the file that is missing, malformed, of an unsupported kind or at odds with another.
     pub fn load(dir: &Path) -> Result<Self, TextError> {
-        let config = TokenizerConfig::load(dir)?;
+        let (library, config) = open(dir)?;
         let path = dir.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(|source| TextError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let invalid = |error: tokenizers::Error| TextError::Tokenizer {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        let mut library = tokenizers::Tokenizer::from_bytes(&json).map_err(invalid)?;
-        settle(&mut library, &config).map_err(invalid)?;
         let control = ControlTokens::new(&library);
         let table = TokenTable::new(&library, |id| control.contains(id)).map_err(|decoder| {
             TextError::UnsupportedDecoder {
@@ -83,8 +72,7 @@ impl Tokenizer {
         };
         let bos = required(&config.bos_token, "bos_token")?;
         let eos = required(&config.eos_token, "eos_token")?;
-        let mut plain = library.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
+        let plain = plain_vocabulary(&library);
         let mut inner = Inner {
             unk: named(&library, &config.unk_token).unwrap_or(None),
             pad: named(&library, &config.pad_token).unwrap_or(None),
@@ -98,7 +86,10 @@ impl Tokenizer {
         };
         inner.prefix = inner
             .written_prefix(config.add_bos_token)
-            .map_err(invalid)?;
+            .map_err(|error| TextError::Tokenizer {
+                path,
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             inner: Arc::new(inner),
         })
@@ -259,17 +250,8 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Inner {
-    /// What the library's `encode` does, with a choice of added vocabulary. That is why it is
-    /// spelled out: the library knows one vocabulary a tokenizer, and a second tokenizer would hold
-    /// the whole model twice.
     fn run(&self, added: &AddedVocabulary, text: &str) -> LibraryResult<Vec<TokenId>> {
-        let mut pieces = added.extract_and_normalize(self.library.get_normalizer(), text);
-        if let Some(pre_tokenizer) = self.library.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut pieces)?;
-        }
-        pieces.tokenize(|piece| self.library.get_model().tokenize(piece.get()))?;
-        let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
-        Ok(encoding.get_ids().to_vec())
+        run(&self.library, added, text)
     }
 
     /// What the post-processor puts before a text, or the beginning-of-sequence token where it puts
@@ -302,6 +284,47 @@ impl Inner {
             }),
         }
     }
+}
+
+/// The library's tokenizer of a folder, made one for serving, and what stands beside it.
+pub(crate) fn open(dir: &Path) -> Result<(tokenizers::Tokenizer, TokenizerConfig), TextError> {
+    let config = TokenizerConfig::load(dir)?;
+    let path = dir.join("tokenizer.json");
+    let json = std::fs::read(&path).map_err(|source| TextError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let invalid = |error: tokenizers::Error| TextError::Tokenizer {
+        path,
+        reason: error.to_string(),
+    };
+    let mut library = tokenizers::Tokenizer::from_bytes(&json).map_err(invalid.clone())?;
+    settle(&mut library, &config).map_err(invalid)?;
+    Ok((library, config))
+}
+
+/// The added vocabulary that recognises no control token in a text.
+pub(crate) fn plain_vocabulary(library: &tokenizers::Tokenizer) -> AddedVocabulary {
+    let mut plain = library.get_added_vocabulary().clone();
+    plain.set_encode_special_tokens(true);
+    plain
+}
+
+/// What the library's `encode` does, with a choice of added vocabulary. That is why it is spelled
+/// out: the library knows one vocabulary a tokenizer, and a second tokenizer would hold the whole
+/// model twice.
+pub(crate) fn run(
+    library: &tokenizers::Tokenizer,
+    added: &AddedVocabulary,
+    text: &str,
+) -> LibraryResult<Vec<TokenId>> {
+    let mut pieces = added.extract_and_normalize(library.get_normalizer(), text);
+    if let Some(pre_tokenizer) = library.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut pieces)?;
+    }
+    pieces.tokenize(|piece| library.get_model().tokenize(piece.get()))?;
+    let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 /// Makes the library's tokenizer one for serving: it neither cuts nor pads, and what the folder

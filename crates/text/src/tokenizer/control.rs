@@ -29,7 +29,7 @@ pub(crate) struct Span {
 }
 
 impl ControlTokens {
-    pub(super) fn new(library: &tokenizers::Tokenizer) -> Self {
+    pub(crate) fn new(library: &tokenizers::Tokenizer) -> Self {
         let added = library.get_added_vocabulary().get_added_tokens_decoder();
         let special: Vec<_> = added.iter().filter(|(_, token)| token.special).collect();
         let ends = |token: &AddedToken| {

@@ -8,6 +8,7 @@
 mod chat_template;
 mod control_tokens;
 mod detokenizer;
+mod encoder_tokenizer;
 mod golden;
 mod loading;
 mod support;
