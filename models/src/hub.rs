@@ -27,19 +27,42 @@ pub struct HubOptions {
     pub shows_progress: bool,
 }
 
-/// The files that serving takes. Other formats of the same weights stay where they are.
-const WANTED: [&str; 7] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "chat_template*",
-    "*.safetensors",
-    "*.safetensors.index.json",
-];
+/// Which files of a model are fetched.
+struct Files {
+    wanted: &'static [&'static str],
+    unwanted: &'static [&'static str],
+}
 
-/// Folders hold other formats; `consolidated` files the same weights under other names.
-const UNWANTED: [&str; 2] = ["*/*", "consolidated*"];
+/// The files that serving takes. Other formats of the same weights stay where they are: folders
+/// hold them, and `consolidated` files the same weights under other names.
+const OF_DECODERS: Files = Files {
+    wanted: &[
+        "config.json",
+        "generation_config.json",
+        "tokenizer*",
+        "special_tokens_map.json",
+        "chat_template*",
+        "*.safetensors",
+        "*.safetensors.index.json",
+    ],
+    unwanted: &["*/*", "consolidated*"],
+};
+
+/// The same for embedding models, whose folder for pooling is one of sentence-transformers.
+const OF_ENCODERS: Files = Files {
+    wanted: &[
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "*_Pooling/config.json",
+        "tokenizer*",
+        "special_tokens_map.json",
+        "*.safetensors",
+        "*.safetensors.index.json",
+    ],
+    unwanted: &["*/*.safetensors", "*/tokenizer*", "onnx/*", "openvino/*"],
+};
 
 /// Makes the model `org/name` available and returns its folder in the cache.
 ///
@@ -51,10 +74,22 @@ const UNWANTED: [&str; 2] = ["*/*", "consolidated*"];
 /// [`ModelError::Hub`]: no such model or revision, no access, no network, or offline and not in the
 /// cache.
 pub fn fetch(name: &str, options: &HubOptions) -> Result<PathBuf, ModelError> {
+    fetch_files(name, options, &OF_DECODERS)
+}
+
+/// [`fetch`] for an embedding model.
+///
+/// # Errors
+/// As there.
+pub fn fetch_encoder(name: &str, options: &HubOptions) -> Result<PathBuf, ModelError> {
+    fetch_files(name, options, &OF_ENCODERS)
+}
+
+fn fetch_files(name: &str, options: &HubOptions, files: &Files) -> Result<PathBuf, ModelError> {
     let repository = Repository::new(name, options)?;
     let fetched = match options.is_offline {
         true => repository.cached(),
-        false => match repository.download() {
+        false => match repository.download(files) {
             Err(error) if is_unreachable(&error) => repository.cached().map_err(|_| error),
             result => result,
         },
@@ -85,15 +120,16 @@ impl<'a> Repository<'a> {
         })
     }
 
-    fn download(&self) -> Result<PathBuf, HFError> {
+    fn download(&self, files: &Files) -> Result<PathBuf, HFError> {
         let (owner, name) = split_id(self.name);
+        let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
         let bar = self.options.shows_progress.then(Bar::default);
         self.blocking
             .model(owner, name)
             .snapshot_download()
             .maybe_revision(self.options.revision.clone())
-            .allow_patterns(WANTED.map(str::to_owned).into())
-            .ignore_patterns(UNWANTED.map(str::to_owned).into())
+            .allow_patterns(owned(files.wanted))
+            .ignore_patterns(owned(files.unwanted))
             .maybe_progress(bar)
             .send()
     }

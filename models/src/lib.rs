@@ -19,6 +19,6 @@ pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
 pub use encoder::{Encoder, EncoderConfig, Pooling};
 pub use error::ModelError;
 pub use generation::GenerationDefaults;
-pub use hub::{HubOptions, fetch};
+pub use hub::{HubOptions, fetch, fetch_encoder};
 pub use kv_cache::KvCache;
 pub use portcullis_kernels::{BLOCK_TOKENS, SequenceSpan};

@@ -8,6 +8,7 @@ mod config;
 mod data_dir;
 mod demo;
 mod doctor;
+mod embedding;
 mod env;
 mod keys;
 mod kv_plan;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use candle_core::DType;
-use portcullis_models::{Decoder, GenerationDefaults, HubOptions, LoadOptions};
+use portcullis_models::{Decoder, GenerationDefaults, HubOptions, LoadOptions, ModelError};
 use portcullis_runner::DeviceChoice;
 use portcullis_server::SamplingDefaults;
 use portcullis_text::{ChatTemplate, Tokenizer};
@@ -48,7 +48,7 @@ impl Model {
                 Self::read(dir, "the bundled demo", demo::DEPLOYMENT, &config.model)
             }
             Some(name) => {
-                let dir = locate(name, &config.hub)?;
+                let dir = locate(name, &config.hub, portcullis_models::fetch)?;
                 Self::read(dir, name, deployment_of(name), &config.model)
             }
         }
@@ -203,8 +203,15 @@ fn load_format(format: LoadFormat) -> portcullis_models::LoadFormat {
     }
 }
 
-/// A folder here, or else a name on the hub.
-fn locate(name: &str, hub: &HubConfig) -> Result<PathBuf> {
+/// A folder here, or else a name on the hub, from where `fetch` gets it.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn locate(
+    name: &str,
+    hub: &HubConfig,
+    fetch: fn(&str, &HubOptions) -> Result<PathBuf, ModelError>,
+) -> Result<PathBuf> {
     if Path::new(name).is_dir() {
         return Ok(PathBuf::from(name));
     }
@@ -222,7 +229,7 @@ fn locate(name: &str, hub: &HubConfig) -> Result<PathBuf> {
         "the hub"
     };
     tracing::info!("{name} is no folder here: looking for it in {place}");
-    portcullis_models::fetch(name, &options)
+    fetch(name, &options)
         .with_context(|| format!("{name} is no folder here, and {place} has not given it either"))
 }
 
@@ -232,7 +239,7 @@ pub(crate) fn may_be_on_hub(name: &str) -> bool {
 }
 
 /// A folder's own name, or the whole name on the hub.
-fn deployment_of(name: &str) -> &str {
+pub(crate) fn deployment_of(name: &str) -> &str {
     let path = Path::new(name);
     match path.is_dir() {
         true => path

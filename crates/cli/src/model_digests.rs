@@ -2,7 +2,8 @@
 //!
 //! A digest is what a hash tool gives in the model's folder, for configuration and weights:
 //! `sha256sum *.safetensors *.safetensors.index.json config.json generation_config.json | sort -k 2 |
-//! sha256sum`, with those files that are there. Weights are large, so what was computed is kept in
+//! sha256sum`, with those files that are there; of an embedding model also `modules.json`,
+//! `sentence_bert_config.json` and `*_Pooling/config.json`. Weights are large, so what was computed is kept in
 //! the data directory for as long as a file has the same size and time.
 
 use std::collections::BTreeMap;
@@ -33,6 +34,15 @@ const TOKENIZER_FILES: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
+/// Files that decide what is computed. Of a folder of sentence-transformers also those that say how
+/// vectors are made, with `*_Pooling/config.json`.
+const CONFIG_FILES: [&str; 4] = [
+    "config.json",
+    "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+];
+
 /// A file whose digest is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
@@ -51,7 +61,7 @@ pub(crate) fn of_model(dir: &Path, dummy: Option<&str>, data_dir: &Path) -> Resu
     let cache_path = data_dir.join(CACHE_FILE);
     // A cache that cannot be read is made again.
     let cache = fs::read(&cache_path).ok();
-    let cache: Cache = cache
+    let mut cache: Cache = cache
         .and_then(|json| serde_json::from_slice(&json).ok())
         .unwrap_or_default();
     let files = model_files(dir, dummy.is_none())
@@ -61,13 +71,16 @@ pub(crate) fn of_model(dir: &Path, dummy: Option<&str>, data_dir: &Path) -> Resu
         .iter()
         .any(|(path, known)| cache.get(path) != Some(known))
     {
-        let json = serde_json::to_vec_pretty(&files)?;
+        // Another model may be served beside this one.
+        cache.retain(|path, _| path.exists());
+        cache.extend(files.clone());
+        let json = serde_json::to_vec_pretty(&cache)?;
         write_private(&cache_path, &json)
             .with_context(|| format!("{} cannot be written", cache_path.display()))?;
     }
     let (tokenizer, model): (Vec<_>, Vec<_>) = files
         .iter()
-        .map(|(path, known)| (name_of(path), known))
+        .map(|(path, known)| (name_in(dir, path), known))
         .partition(|(name, _)| TOKENIZER_FILES.contains(&name.as_str()));
     Ok(ModelDigests {
         model_digest: manifest_digest(&model, dummy),
@@ -83,7 +96,11 @@ fn model_files(dir: &Path, with_weights: bool) -> io::Result<Vec<PathBuf>> {
         let name = name_of(&path);
         let is_weights =
             name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
-        let is_config = ["config.json", "generation_config.json"].contains(&name.as_str());
+        let is_config = CONFIG_FILES.contains(&name.as_str());
+        let pooling = path.join("config.json");
+        if name.ends_with("_Pooling") && pooling.exists() {
+            files.push(pooling);
+        }
         if is_config || TOKENIZER_FILES.contains(&name.as_str()) || (is_weights && with_weights) {
             files.push(path);
         }
@@ -94,6 +111,12 @@ fn model_files(dir: &Path, with_weights: bool) -> io::Result<Vec<PathBuf>> {
 
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// A file's name as a hash tool prints it in the model's folder.
+fn name_in(dir: &Path, path: &Path) -> String {
+    let name = path.strip_prefix(dir).unwrap_or(path);
     name.to_string_lossy().into_owned()
 }
 
@@ -200,5 +223,29 @@ mod tests {
         assert_eq!(other.tokenizer_digest, first.tokenizer_digest);
         let dummy = of_model(model.path(), Some("dummy"), data.path()).unwrap();
         assert_ne!(dummy.model_digest, other.model_digest);
+    }
+
+    #[test]
+    fn how_an_embedding_model_pools_is_part_of_it_and_two_models_share_the_cache() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let data = tempfile::tempdir().unwrap();
+        for dir in [first.path(), second.path()] {
+            fs::create_dir(dir.join("1_Pooling")).unwrap();
+            for name in ["config.json", "modules.json", "1_Pooling/config.json"] {
+                fs::write(dir.join(name), name).unwrap();
+            }
+        }
+        let digest = |dir: &tempfile::TempDir| {
+            let digests = of_model(dir.path(), None, data.path()).unwrap();
+            digests.model_digest
+        };
+        let before = digest(&first);
+        assert_eq!(digest(&second), before, "wherever it lies");
+        fs::write(first.path().join("1_Pooling/config.json"), "cls").unwrap();
+        assert_ne!(digest(&first), before);
+        let cache = fs::read_to_string(data.path().join(CACHE_FILE)).unwrap();
+        for dir in [&first, &second] {
+            assert!(cache.contains(dir.path().to_str().unwrap()), "{cache}");
+        }
     }
 }

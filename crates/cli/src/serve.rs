@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
-use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemClock};
+use portcullis_engine::{
+    Clock, EmbeddingThread, EngineConfig, EngineHandle, EngineThread, SystemClock,
+};
 use portcullis_ledger::ModelDigests;
 use portcullis_models::Decoder;
 use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, Ledger, ServedModel, ServerConfig};
+use portcullis_server::{AppState, Ledger, ServedEmbedder, ServedModel, ServerConfig};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -24,6 +26,7 @@ use crate::args::{ServeArgs, version};
 use crate::clock::unix_now;
 use crate::config::{Config, EngineLimits, misspelt_variables};
 use crate::data_dir::DataDir;
+use crate::embedding::EmbeddingModel;
 use crate::env::Environment;
 use crate::kv_plan::{self, KvPlan};
 use crate::machine::Machine;
@@ -54,8 +57,11 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
 
     let model = Model::find(&config)?;
     let deployment = deployment(&config, &model)?;
+    let embedding = EmbeddingModel::find(&config, &deployment)?;
     let keys = runtime.block_on(Keys::prepare(&config, &*store, &deployment))?;
     runtime.block_on(warn_of_unsigned_rules(&config, &*store))?;
+    let embedding = embedding.map(|model| model.start(&config)).transpose()?;
+    let (embedder, embedding_thread) = embedding.unzip();
     let ((engine, engine_thread), digests) = std::thread::scope(|scope| {
         // Reading the weights and hashing them share the disk's cache.
         let digests = scope.spawn(|| digests(&config, &model));
@@ -69,7 +75,12 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let ledger = ledger::open(&config, &deployment, digests, version());
     let ledger = runtime.block_on(ledger)?;
     let num_entries = ledger.as_ref().map(|it| it.recorder.checkpoint().size);
-    let state = app_state(&config, &model, &deployment, engine, &store, ledger, &clock)?;
+    let parts = Parts {
+        engine,
+        embedder: embedder.clone(),
+        ledger,
+    };
+    let state = app_state(&config, &model, &deployment, parts, &store, &clock)?;
 
     let signals = runtime.block_on(async { Signals::listen() })?;
     let address = listener.local_addr()?;
@@ -79,17 +90,23 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
         started_in,
         model: &model,
         deployment: &deployment,
+        embedder: embedder.as_ref(),
         keys: &keys,
         config: &config,
         num_entries,
     };
     output::line(welcome)?;
+    // Its thread ends with the last handle.
+    drop(embedder);
 
     runtime.block_on(until_stopped(listener, state, signals))?;
     runtime.block_on(store.close());
     runtime.shutdown_timeout(END_TIMEOUT);
     if !engine_thread.join() {
         bail!("the engine had failed; the log says why");
+    }
+    if !embedding_thread.is_none_or(EmbeddingThread::join) {
+        bail!("the embedding model had failed; the log says why");
     }
     tracing::info!("stopped");
     Ok(())
@@ -214,13 +231,19 @@ fn free_beside_steps(decoder: &Decoder, limits: &EngineLimits) -> Result<u64> {
     Ok(free.unwrap_or_default())
 }
 
+/// What runs beside the server.
+struct Parts {
+    engine: EngineHandle,
+    embedder: Option<ServedEmbedder>,
+    ledger: Option<Ledger>,
+}
+
 fn app_state(
     config: &Config,
     model: &Model,
     deployment: &DeploymentName,
-    engine: EngineHandle,
+    parts: Parts,
     store: &Arc<SqliteStore>,
-    ledger: Option<Ledger>,
     clock: &Arc<dyn Clock>,
 ) -> Result<AppState> {
     let served = ServedModel {
@@ -243,11 +266,12 @@ fn app_state(
     Ok(AppState::new(
         server,
         served,
-        engine,
+        parts.engine,
         model.tokenizer.clone(),
         model.template.clone(),
+        parts.embedder,
         Arc::clone(store) as Arc<dyn Store>,
-        ledger,
+        parts.ledger,
         Arc::clone(clock),
         Arc::new(unix_now),
     ))

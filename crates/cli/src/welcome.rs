@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
+use portcullis_server::ServedEmbedder;
 use portcullis_store::{DeploymentName, Store};
 
 use crate::clock::unix_now;
@@ -47,6 +48,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) started_in: Duration,
     pub(crate) model: &'a Model,
     pub(crate) deployment: &'a DeploymentName,
+    pub(crate) embedder: Option<&'a ServedEmbedder>,
     pub(crate) keys: &'a Keys,
     pub(crate) config: &'a Config,
     /// Entries in the log; `None` where nothing is recorded.
@@ -70,6 +72,10 @@ impl fmt::Display for Welcome<'_> {
             self.model.root,
             self.model.summary()
         )?;
+        if let Some(embedder) = self.embedder {
+            let (name, root) = (&embedder.deployment, &embedder.root);
+            writeln!(f, "  embeddings     {name} ({root}, on the CPU)")?;
+        }
         writeln!(f, "  data           {data_dir}")?;
         writeln!(f, "  records        {}", self.records())?;
         match self.keys {

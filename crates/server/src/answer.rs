@@ -7,7 +7,7 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use portcullis_gate::{Action, Finding, Gate, Mode, Side};
-use portcullis_ledger::Outcome;
+use portcullis_ledger::{Outcome, RecordId};
 
 use crate::error::{ApiError, with_record};
 use crate::limits::Place;
@@ -205,13 +205,13 @@ impl Frames {
 }
 
 /// What an answer says about the gate.
-struct Verdict {
+pub(crate) struct Verdict {
     /// The rule sets that hold; those that are observed change no byte of an answer.
     enforced: Vec<RuleSetRef>,
 }
 
 impl Verdict {
-    fn new(gate: &Gate) -> Self {
+    pub(crate) fn new(gate: &Gate) -> Self {
         let enforced = gate.sets().iter().filter(|set| set.mode() == Mode::Enforce);
         let enforced = enforced.map(|set| RuleSetRef {
             name: set.set().name().to_owned(),
@@ -223,10 +223,17 @@ impl Verdict {
         }
     }
 
-    /// `None` where nothing holds and nothing is recorded.
     fn of(&self, events: &Events) -> Option<Admissibility> {
-        let record_id = events.record_id().map(ToString::to_string);
-        let tally = events.tally();
+        self.told(events.tally(), events.record_id())
+    }
+
+    /// `None` where nothing holds and nothing is recorded.
+    pub(crate) fn told(
+        &self,
+        tally: &Tally,
+        record_id: Option<&RecordId>,
+    ) -> Option<Admissibility> {
+        let record_id = record_id.map(ToString::to_string);
         let status = match (tally.is_refused(), self.enforced.is_empty()) {
             (true, _) => AdmissibilityStatus::Refused,
             (false, false) => AdmissibilityStatus::Admitted,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use portcullis_engine::Limits;
+use portcullis_engine::{EmbeddingHandle, Limits};
 use portcullis_gate::Quota;
+use portcullis_ledger::ModelDigests;
 use portcullis_store::DeploymentName;
-use portcullis_text::ToolFormat;
+use portcullis_text::{EncoderTokenizer, ToolFormat};
 use portcullis_types::TokenId;
 
 use crate::budget::KeyQuota;
@@ -18,6 +19,10 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Completions of one call: `n`, times the prompts of a `/v1/completions` call.
     pub max_choices: u32,
+    /// Texts of one `/v1/embeddings` call.
+    pub max_embedding_texts: usize,
+    /// Tokens of one `/v1/embeddings` call, over all its texts.
+    pub max_embedding_tokens: usize,
     /// Rule sets kept compiled; a rarer one is compiled again when it is next needed.
     pub max_compiled_rulesets: usize,
     /// How long the engine may have work and not step before `/health` says 503.
@@ -44,6 +49,9 @@ impl Default for ServerConfig {
         Self {
             max_body_bytes: 4 << 20,
             max_choices: 64,
+            // As many as OpenAI's API takes.
+            max_embedding_texts: 2048,
+            max_embedding_tokens: 300_000,
             max_compiled_rulesets: 64,
             stall_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(10),
@@ -84,6 +92,29 @@ impl ServedModel {
             max_choices: config.max_choices,
         }
     }
+}
+
+/// The model that makes embeddings, beside the one that answers.
+#[derive(Clone, Debug)]
+pub struct ServedEmbedder {
+    /// What users put in `model`.
+    pub deployment: DeploymentName,
+    /// Where its weights come from, as `/v1/models` reports it.
+    pub root: String,
+    /// Tokens of one text.
+    pub max_tokens: usize,
+    /// Numbers of one vector.
+    pub dimensions: usize,
+    /// Tokens that the model knows.
+    pub vocab_size: usize,
+    /// Its files, for records.
+    pub digests: ModelDigests,
+    /// When it began to be served, in Unix seconds.
+    pub created_unix: i64,
+    /// Turns texts into its tokens.
+    pub tokenizer: EncoderTokenizer,
+    /// The thread that owns it.
+    pub handle: EmbeddingHandle,
 }
 
 /// What a model's `generation_config.json` recommends; its `Default` is that of OpenAI's API.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use portcullis_engine::{InvalidRequest, SubmitError};
+use portcullis_engine::{EmbeddingError, InvalidRequest, SubmitError};
 use portcullis_gate::{Refusal, RuleSetErrors};
 use portcullis_ledger::RecordId;
 use portcullis_store::{NameError, StoreError};
@@ -110,6 +110,18 @@ impl From<SubmitError> for ApiError {
             ),
         };
         Self::new(status, kind, error.to_string()).with_code(code)
+    }
+}
+
+impl From<EmbeddingError> for ApiError {
+    fn from(error: EmbeddingError) -> Self {
+        match error {
+            EmbeddingError::Stopped => Self::unavailable("engine_stopped", error.to_string()),
+            EmbeddingError::Failed { .. } | EmbeddingError::NotFinite => {
+                tracing::error!(%error, "embeddings could not be computed");
+                Self::internal("these embeddings could not be computed; the server's log says why")
+            }
+        }
     }
 }
 

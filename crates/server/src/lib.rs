@@ -14,6 +14,7 @@ mod body;
 mod budget;
 mod config;
 mod connection;
+mod embeddings;
 mod error;
 mod form;
 mod health;
@@ -38,7 +39,7 @@ mod vocabulary;
 mod wire;
 
 pub use budget::KeyQuota;
-pub use config::{SamplingDefaults, ServedModel, ServerConfig};
+pub use config::{SamplingDefaults, ServedEmbedder, ServedModel, ServerConfig};
 pub use record::{Ledger, Prices, TextPolicy};
 pub use routes::router;
 pub use serve::serve;

@@ -1,6 +1,8 @@
 //! `/metrics`: our own names (`portcullis_…`), and the `vllm:` names that routers and dashboards
 //! read already. Never a label from a key, a rule's text or anything else that callers choose.
 
+mod embedding;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::config::ServedModel;
+use crate::config::{ServedEmbedder, ServedModel};
 
 /// What Prometheus must be told to read the answer as OpenMetrics.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -67,9 +69,13 @@ impl Metrics {
     pub(crate) fn new(
         model: &ServedModel,
         engine: EngineHandle,
+        embedder: Option<&ServedEmbedder>,
         recorder: Option<Recorder>,
     ) -> Self {
         let mut registry = Registry::default();
+        if let Some(embedder) = embedder {
+            embedding::register(&mut registry, embedder);
+        }
         if let Some(recorder) = recorder {
             registry.register_collector(Box::new(LedgerCollector(recorder)));
         }

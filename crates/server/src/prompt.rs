@@ -3,7 +3,7 @@
 use std::mem::take;
 
 use portcullis_gate::{Gate, InputText, RefusedInput};
-use portcullis_text::{Message, RenderOptions, Role, ToolCall, ToolFormat};
+use portcullis_text::{Message, RenderOptions, Role, TextError, ToolCall, ToolFormat};
 use portcullis_types::TokenId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -106,19 +106,19 @@ fn replace_json(value: &mut Value, replace: &mut impl FnMut(InputText) -> String
 
 /// Lets the rules on prompts look at every prompt; tokens are read as the text that they are.
 pub(crate) fn admit_prompt(
-    app: &App,
+    read: impl Fn(&[TokenId]) -> Result<String, TextError>,
     gate: &Gate,
     prompt: Prompt,
-) -> Result<(Prompt, InputReport), Box<RefusedInput>> {
+) -> Result<(Prompt, InputReport), NotEncoded> {
     if !gate.reads_input() {
         return Ok((prompt, InputReport::default()));
     }
-    let read = |tokens: &Vec<TokenId>| app.tokenizer.decode(tokens, false);
+    let read = |tokens: &Vec<TokenId>| read(tokens).map_err(ApiError::from);
     let texts: Vec<String> = match &prompt {
         Prompt::Text(text) => vec![text.clone()],
         Prompt::Texts(texts) => texts.clone(),
-        Prompt::Tokens(tokens) => vec![read(tokens)],
-        Prompt::TokenLists(lists) => lists.iter().map(read).collect(),
+        Prompt::Tokens(tokens) => vec![read(tokens)?],
+        Prompt::TokenLists(lists) => lists.iter().map(read).collect::<Result<_, _>>()?,
     };
     let admitted = gate.check_input(texts.clone())?;
     // Tokens stay as they were sent unless something in them was replaced.

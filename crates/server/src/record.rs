@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use portcullis_gate::{Admitted, Gate};
 use portcullis_ledger::{
-    Call, CallEnd, ChoiceEnd, Commitment, NewCall, OpenRecord, Outcome, RecordId, Recorder,
-    RuleSetUsed, Salt, SamplingUsed, Started, Timestamp, TokenCounts, Unrecorded, plain_digest,
+    Call, CallEnd, ChoiceEnd, Commitment, ModelDigests, NewCall, OpenRecord, Outcome, RecordId,
+    Recorder, RuleSetUsed, Salt, SamplingUsed, Started, Timestamp, TokenCounts, Unrecorded,
+    plain_digest,
 };
 use portcullis_store::{KeptText, KeyId, Records, TextClass};
 use portcullis_types::{SamplingParams, Tenant, TokenId};
@@ -84,6 +85,14 @@ pub(crate) struct Facts {
     pub(crate) stream: bool,
     /// How long its text is to be kept, if the caller says.
     pub(crate) retention: Option<String>,
+    /// The model, where it is another than the one that answers.
+    pub(crate) model: Option<OtherModel>,
+}
+
+/// A model beside the one that answers.
+pub(crate) struct OtherModel {
+    pub(crate) deployment: String,
+    pub(crate) digests: ModelDigests,
 }
 
 /// The record of a call under way.
@@ -310,12 +319,16 @@ impl TextPolicy {
 
 impl Facts {
     fn call(&self, about: &Started, salt: &Salt, retention: Option<String>) -> Call {
+        let (deployment, digests) = match &self.model {
+            Some(other) => (&other.deployment, &other.digests),
+            None => (&about.deployment, &about.digests),
+        };
         Call {
             request_id: self.request_id.clone(),
             endpoint: self.endpoint.to_owned(),
             tenant: self.key.is_some().then(|| hex::encode(self.tenant.0)),
-            deployment: about.deployment.clone(),
-            digests: about.digests.clone(),
+            deployment: deployment.clone(),
+            digests: digests.clone(),
             engine_build: about.engine_build.clone(),
             rulesets: self.rulesets.clone(),
             sampling: self.sampling.clone(),

@@ -129,6 +129,9 @@ async fn keep_to_retention(app: &App) -> Infallible {
 
 async fn drain(app: &App, at_once: impl Future<Output = ()>, sever: &watch::Sender<bool>) {
     app.engine.drain();
+    if let Some(embedder) = &app.embedder {
+        embedder.handle.drain();
+    }
     tracing::info!(calls = app.calls.running(), "draining");
     let timeout = app.config.drain_timeout;
     let is_drained = tokio::select! {

@@ -9,7 +9,7 @@ use portcullis_text::{ChatTemplate, Tokenizer, ToolFormat};
 use tokio::sync::watch;
 
 use crate::budget::Budgets;
-use crate::config::{ServedModel, ServerConfig};
+use crate::config::{ServedEmbedder, ServedModel, ServerConfig};
 use crate::form::FormCache;
 use crate::health::Heartbeat;
 use crate::limits::Limiter;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) model: ServedModel,
     pub(crate) limits: Limits,
     pub(crate) engine: EngineHandle,
+    /// `None` where no embeddings are made.
+    pub(crate) embedder: Option<ServedEmbedder>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
     /// How the model calls tools; `None` if it cannot.
@@ -58,7 +60,8 @@ pub(crate) struct Shared {
 }
 
 impl AppState {
-    /// Binds everything together. Without `ledger` nothing is recorded. `clock` measures, `wall`
+    /// Binds everything together. Without `embedder` no embeddings are made, without `ledger`
+    /// nothing is recorded. `clock` measures, `wall`
     /// dates answers.
     #[expect(
         clippy::too_many_arguments,
@@ -70,6 +73,7 @@ impl AppState {
         engine: EngineHandle,
         tokenizer: Tokenizer,
         template: Option<ChatTemplate>,
+        embedder: Option<ServedEmbedder>,
         store: Arc<dyn Store>,
         ledger: Option<Ledger>,
         clock: Arc<dyn Clock>,
@@ -89,7 +93,7 @@ impl AppState {
             vocabulary: VocabularyCell::default(),
             forms: FormCache::default(),
             tool_format: tool_format(&config, template.as_ref()),
-            metrics: Metrics::new(&model, engine.clone(), recorder),
+            metrics: Metrics::new(&model, engine.clone(), embedder.as_ref(), recorder),
             heartbeat: Heartbeat::new(config.stall_timeout),
             calls: CallCounter::default(),
             ledger,
@@ -98,6 +102,7 @@ impl AppState {
             config,
             model,
             engine,
+            embedder,
             tokenizer,
             template,
             store,

@@ -88,6 +88,15 @@ impl Tally {
         self.note_findings(Some(choice), report.findings);
     }
 
+    /// A prompt of so many tokens is read, and nothing is generated from it.
+    pub(crate) fn note_prompt(&mut self, prompt: usize, tokens: usize) {
+        let usage = Usage {
+            prompt_tokens: tokens as u64,
+            ..Usage::default()
+        };
+        self.note_usage(prompt, usage);
+    }
+
     /// A rule refused the prompt or a choice.
     pub(crate) fn note_refusal(&mut self, refusal: &Refusal) {
         self.refused.get_or_insert_with(|| refusal.clone());

@@ -284,6 +284,7 @@ impl Draft {
             choices: self.fields.n.unwrap_or(1) * seeds.len() as u32,
             stream: self.fields.stream.unwrap_or(false),
             retention: self.retention.clone(),
+            model: None,
         }
     }
 

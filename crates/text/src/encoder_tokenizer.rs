@@ -86,19 +86,14 @@ impl EncoderTokenizer {
         Ok([before.as_slice(), &ids, behind].concat())
     }
 
-    /// The text of tokens as near as the vocabulary tells it, control tokens by their names; ids
-    /// that no token has are left out.
+    /// The text of tokens as near as the vocabulary tells it; ids that no token has are left out,
+    /// and control tokens too if `skip_special`.
     ///
     /// # Errors
     /// The decoder of `tokenizer.json` fails.
-    pub fn decode(&self, ids: &[TokenId]) -> Result<String, TextError> {
-        let text = self.inner.library.decode(ids, false);
+    pub fn decode(&self, ids: &[TokenId], skip_special: bool) -> Result<String, TextError> {
+        let text = self.inner.library.decode(ids, skip_special);
         text.map_err(TextError::encode)
-    }
-
-    /// Whether a token has this id.
-    pub fn has(&self, id: TokenId) -> bool {
-        self.inner.library.id_to_token(id).is_some()
     }
 }
 

@@ -5,7 +5,7 @@ mod server;
 
 use std::path::Path;
 
-use portcullis_models::{HubOptions, fetch};
+use portcullis_models::{HubOptions, fetch, fetch_encoder};
 use server::{FIRST_COMMIT, Hub, SECOND_COMMIT};
 
 const NAME: &str = "acme/tiny";
@@ -37,6 +37,27 @@ fn a_name_becomes_a_folder_of_what_serving_takes() {
                 && !request.path.contains("pytorch_model")
                 && !request.path.contains("onnx"))
     );
+}
+
+#[test]
+fn an_embedding_model_comes_with_what_pools_it() {
+    let (hub, home) = (Hub::start(), tempfile::tempdir().unwrap());
+    let dir = fetch_encoder(NAME, &options(&hub, home.path())).unwrap();
+    let expected = [
+        "1_Pooling",
+        "config.json",
+        "config_sentence_transformers.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    assert_eq!(names(&dir), expected);
+    assert_eq!(names(&dir.join("1_Pooling")), ["config.json"]);
 }
 
 #[test]

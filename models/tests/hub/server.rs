@@ -9,18 +9,24 @@ use std::time::Duration;
 pub(crate) const FIRST_COMMIT: &str = "1111111111111111111111111111111111111111";
 pub(crate) const SECOND_COMMIT: &str = "2222222222222222222222222222222222222222";
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 20] = [
     ".gitattributes",
+    "1_Pooling/config.json",
+    "2_Dense/model.safetensors",
     "README.md",
     "chat_template.jinja",
     "config.json",
+    "config_sentence_transformers.json",
     "consolidated.safetensors",
     "generation_config.json",
     "model-00001-of-00002.safetensors",
     "model-00002-of-00002.safetensors",
     "model.safetensors.index.json",
+    "modules.json",
+    "onnx/config.json",
     "onnx/model.safetensors",
     "pytorch_model.bin",
+    "sentence_bert_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",

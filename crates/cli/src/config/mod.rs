@@ -27,6 +27,8 @@ use raw::RawConfig;
 pub(crate) struct Config {
     /// What is served.
     pub(crate) model: ModelConfig,
+    /// What makes embeddings, if anything does.
+    pub(crate) embedding: Option<EmbeddingConfig>,
     /// How much at once.
     pub(crate) engine: EngineLimits,
     /// Where and for how long.
@@ -59,6 +61,15 @@ pub(crate) struct ModelConfig {
     pub(crate) load_format: LoadFormat,
     /// `None` is told by the chat template.
     pub(crate) tool_format: Option<ToolFormat>,
+}
+
+/// What makes embeddings, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EmbeddingConfig {
+    /// Folder or name on the hub.
+    pub(crate) name: String,
+    /// The name that clients send; `None` takes the model's.
+    pub(crate) deployment: Option<DeploymentName>,
 }
 
 /// Bounds of the engine; `None` is worked out from model and machine.
@@ -140,6 +151,7 @@ impl Config {
         let mut raw = RawConfig::gather(flags, environment);
         let config = Self {
             model: ModelConfig::read(&mut raw),
+            embedding: raw.read(setting::EMBEDDING_MODEL, parse::embedding_model),
             engine: EngineLimits::read(&mut raw),
             server: ServerSettings::read(&mut raw),
             quota: read_quota(&mut raw),

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use portcullis_server::Prices;
 use portcullis_store::{DeploymentName, NameError, TextClass};
 
+use super::EmbeddingConfig;
 use super::setting::Setting;
 
 /// A value, or a sentence that says what is allowed.
@@ -206,6 +207,18 @@ pub(crate) fn url(text: &str) -> Parsed<String> {
 pub(crate) fn deployment(text: &str) -> Parsed<DeploymentName> {
     text.parse()
         .map_err(|error: NameError| error.rule.to_owned())
+}
+
+/// A model for embeddings, and what clients send for it.
+pub(crate) fn embedding_model(given: &str) -> Parsed<EmbeddingConfig> {
+    let (name, called) = match given.rsplit_once('=') {
+        Some((name, called)) => (name, Some(deployment(called)?)),
+        None => (given, None),
+    };
+    Ok(EmbeddingConfig {
+        name: text(name)?,
+        deployment: called,
+    })
 }
 
 /// Directives of the log.

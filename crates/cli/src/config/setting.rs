@@ -31,6 +31,11 @@ pub(crate) const DEPLOYMENT: Setting = setting(
     "NAME",
     "Name that clients send as `model`; rule sets bind to it [default: the model's name]",
 );
+pub(crate) const EMBEDDING_MODEL: Setting = setting(
+    "embedding_model",
+    "NAME_OR_DIR[=NAME]",
+    "Model for /v1/embeddings, a BERT encoder as a folder or a name on the hub, and the name that clients send [default: none]",
+);
 pub(crate) const BIND: Setting = setting(
     "bind",
     "ADDRESS",
@@ -188,6 +193,7 @@ pub(crate) const ALL: &[Setting] = &[
     MODEL,
     REVISION,
     DEPLOYMENT,
+    EMBEDDING_MODEL,
     BIND,
     DATA_DIR,
     DEVICE,

@@ -55,7 +55,8 @@ impl InferenceRequest for CompletionRequest {
         draft.score_prompt(scores);
         let (worker, gate) = (app.clone(), draft.gate().clone());
         let prepared = on_worker(move || {
-            let (prompt, input) = admit_prompt(&worker, &gate, prompt)?;
+            let read = |tokens: &[TokenId]| Ok(worker.tokenizer.decode(tokens, false));
+            let (prompt, input) = admit_prompt(read, &gate, prompt)?;
             Ok(Prepared {
                 prompts: encode_prompts(&worker, prompt)?,
                 input,

@@ -87,10 +87,17 @@ impl Place {
     /// # Errors
     /// 429: the key has not that many tokens left.
     pub(crate) fn admit_prompts(&mut self, requests: &[GenerateRequest]) -> Result<(), ApiError> {
+        self.admit_tokens(requests.iter().map(|it| it.prompt_len() as u64).sum())
+    }
+
+    /// Counts so many tokens of prompts.
+    ///
+    /// # Errors
+    /// As [`Self::admit_prompts`].
+    pub(crate) fn admit_tokens(&mut self, tokens: u64) -> Result<(), ApiError> {
         let Some(Held { meter, taken, .. }) = &mut self.0 else {
             return Ok(());
         };
-        let tokens = requests.iter().map(|it| it.prompt_len() as u64).sum();
         meter.ask(|account, now| account.admit_prompt(taken, tokens, &meter.limits, now))
     }
 

@@ -1,6 +1,7 @@
 //! Which path leads to which handler, and what surrounds them all.
 
 mod bindings;
+mod embeddings;
 mod inference;
 mod keys;
 mod life;
@@ -59,6 +60,7 @@ fn inference() -> Router<App> {
             post(inference::complete::<ResponsesRequest>),
         )
         .merge(messages())
+        .route("/v1/embeddings", post(embeddings::embed))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))

@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 
 use crate::auth::{Permission, authorise};
+use crate::config::ServedEmbedder;
 use crate::error::ApiError;
 use crate::state::App;
 use crate::wire::admin::List;
@@ -25,7 +26,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<List<Model>>, ApiError> {
     authorise(&app, &headers, Permission::ListModels).await?;
-    Ok(Json(std::iter::once(served(&app)).collect()))
+    Ok(Json(all(&app).collect()))
 }
 
 pub(super) async fn show(
@@ -34,10 +35,12 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Result<Json<Model>, ApiError> {
     authorise(&app, &headers, Permission::ListModels).await?;
-    match id == app.model.deployment.as_str() {
-        true => Ok(Json(served(&app))),
-        false => Err(ApiError::no_such_model(&id)),
-    }
+    let found = all(&app).find(|model| model.id == id);
+    found.map(Json).ok_or_else(|| ApiError::no_such_model(&id))
+}
+
+fn all(app: &App) -> impl Iterator<Item = Model> {
+    std::iter::once(served(app)).chain(app.embedder.as_ref().map(embedder))
 }
 
 fn served(app: &App) -> Model {
@@ -48,5 +51,16 @@ fn served(app: &App) -> Model {
         owned_by: "portcullis",
         root: app.model.root.clone(),
         max_model_len: app.model.max_model_len,
+    }
+}
+
+fn embedder(embedder: &ServedEmbedder) -> Model {
+    Model {
+        id: embedder.deployment.to_string(),
+        object: "model",
+        created: embedder.created_unix,
+        owned_by: "portcullis",
+        root: embedder.root.clone(),
+        max_model_len: embedder.max_tokens,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod call;
 pub(crate) mod chat;
 pub(crate) mod completion;
+pub(crate) mod embedding;
 pub(crate) mod error;
 pub(crate) mod life;
 pub(crate) mod messages;
