@@ -61,7 +61,13 @@ const OF_ENCODERS: Files = Files {
         "*.safetensors",
         "*.safetensors.index.json",
     ],
-    unwanted: &["*/*.safetensors", "*/tokenizer*", "onnx/*", "openvino/*"],
+    unwanted: &[
+        "*/*.safetensors",
+        "*/tokenizer*",
+        "onnx/*",
+        "openvino/*",
+        "consolidated*",
+    ],
 };
 
 /// Makes the model `org/name` available and returns its folder in the cache.

@@ -13,8 +13,8 @@ use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemC
 use portcullis_ledger::{KeyKind, RecordKeys, Recorder, RecorderConfig, Started, Timestamp};
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
-    AppState, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedModel, ServerConfig,
-    TextPolicy, WallClock, router,
+    AppState, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedEmbedder, ServedModel,
+    ServerConfig, TextPolicy, WallClock, router,
 };
 use portcullis_sign::SecretKey;
 use portcullis_store::{
@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) wall: WallClock,
     /// What is put on record, if anything is.
     pub(crate) records: Option<Recording>,
+    /// What makes embeddings, if anything does.
+    pub(crate) embedder: Option<ServedEmbedder>,
 }
 
 /// What is put on record besides calls.
@@ -81,6 +83,7 @@ impl Default for Setup {
             clock: Arc::new(SystemClock::new()),
             wall: Arc::new(|| NOW),
             records: None,
+            embedder: None,
         }
     }
 }
@@ -135,6 +138,7 @@ impl Server {
             engine.clone(),
             tokenizer,
             template,
+            setup.embedder,
             store.clone(),
             ledger,
             setup.clock,

@@ -12,6 +12,8 @@ mod common;
 #[cfg(test)]
 mod echo;
 #[cfg(test)]
+mod embeddings;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
 mod gate;

@@ -20,18 +20,18 @@ fn trusted() -> TrustedKeys {
 }
 
 /// What an auditor reads.
-struct Auditor<'s> {
+pub(crate) struct Auditor<'s> {
     server: &'s Server,
     key: String,
 }
 
 impl<'s> Auditor<'s> {
-    async fn of(server: &'s Server) -> Self {
+    pub(crate) async fn of(server: &'s Server) -> Self {
         let (_, key) = server.key(Role::Auditor).await;
         Self { server, key }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let none = String::new();
         self.server
             .with_key(&self.key, Method::GET, path, none)
@@ -39,7 +39,7 @@ impl<'s> Auditor<'s> {
     }
 
     /// The verified record, and what its two entries say.
-    async fn record(&self, id: &str) -> (Value, Value, Value) {
+    pub(crate) async fn record(&self, id: &str) -> (Value, Value, Value) {
         let answer = self.get(&format!("/v1/admissibility/records/{id}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         let body = answer.json();
@@ -62,7 +62,7 @@ fn said(entry: &Value) -> Value {
 }
 
 /// The record that an answer names, in its header and in its body.
-fn named(answer: &Answer) -> String {
+pub(crate) fn named(answer: &Answer) -> String {
     let id = answer.headers[HEADER].to_str().unwrap().to_owned();
     let in_body = match answer.text.starts_with("data: ") {
         true => answer.chunks().pop().unwrap()["admissibility"]["record_id"].clone(),
