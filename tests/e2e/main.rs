@@ -9,6 +9,7 @@ mod calls;
 mod crash;
 mod disk;
 mod durable;
+mod embeddings;
 mod ends;
 mod gate;
 mod ledger;

@@ -311,3 +311,23 @@ fn budgets_may_be_off_and_unsigned_sets_only_allowed_by_name() {
         assert!(mistakes.contains(allowed), "{mistakes}");
     }
 }
+
+#[test]
+fn an_embedding_model_may_have_a_name() {
+    let check = |text: &str, name: &str, deployment: Option<&str>| {
+        let given = flags(&[(setting::EMBEDDING_MODEL, text)]);
+        let config = Config::load(&given, &[HOME].into()).unwrap();
+        let expect = EmbeddingConfig {
+            name: name.to_owned(),
+            deployment: deployment.map(|name| name.parse().unwrap()),
+        };
+        assert_eq!(config.embedding, Some(expect));
+    };
+    check("acme/encoder", "acme/encoder", None);
+    check("acme/encoder=small", "acme/encoder", Some("small"));
+    check("./a=b/c=small", "./a=b/c", Some("small"));
+    for wrong in ["", "=small", "acme/encoder="] {
+        let given = flags(&[(setting::EMBEDDING_MODEL, wrong)]);
+        assert!(Config::load(&given, &[HOME].into()).is_err(), "{wrong:?}");
+    }
+}

@@ -300,3 +300,49 @@ async fn send_curl_line(welcome: &str) -> Value {
         .await
         .unwrap()
 }
+
+#[tokio::test]
+async fn an_embedding_model_is_listed_beside_the_one_that_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let encoder = repository("models/tests/golden-embeddings/mean");
+    let server = Server::start(dir.path(), &["--embedding-model", text(&encoder)]);
+    assert!(
+        server.welcome.contains("embeddings     mean ("),
+        "{}",
+        server.welcome
+    );
+    let key = server.told("inference key").unwrap();
+    let models: Value = get(&format!("{}/v1/models", server.url), Some(key)).await;
+    assert_eq!(models["data"][1]["id"], "mean");
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn an_embedding_model_that_cannot_be_served_is_told_before_anything_is_loaded() {
+    let decoder = repository("models/demo/llama");
+    let encoder = repository("models/tests/golden-embeddings/mean");
+    let check = |given: String, expect: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = run(&[
+            "serve",
+            "--bind",
+            "127.0.0.1:0",
+            "--data-dir",
+            text(dir.path()),
+            "--embedding-model",
+            &given,
+        ]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = stderr(&refused);
+        assert!(said.contains(expect), "{said}");
+        assert!(!said.contains("loading"), "{said}");
+    };
+    let answers = text(&decoder).to_owned();
+    check(
+        answers,
+        "model_type is llama; embeddings are made by models of type bert",
+    );
+    let taken = format!("{}=demo", text(&encoder));
+    check(taken, "demo is the name of the model that answers");
+}
