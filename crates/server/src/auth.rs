@@ -112,7 +112,7 @@ impl Permission {
     }
 
     /// For people who hold a key that will not do.
-    fn roles(self) -> &'static str {
+    pub(crate) fn roles(self) -> &'static str {
         match self {
             Self::ListModels => "any key",
             Self::Infer => "`inference` or `admin`",
@@ -125,7 +125,7 @@ impl Permission {
         }
     }
 
-    fn may_be_open(self) -> bool {
+    pub(crate) fn may_be_open(self) -> bool {
         matches!(self, Self::ListModels | Self::Infer)
     }
 }

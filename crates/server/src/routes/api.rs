@@ -180,7 +180,14 @@ impl Api {
         handler: H,
         describe: fn(Operation) -> Operation,
     ) -> Self {
-        self.add(MethodFilter::PATCH, "patch", path, summary, handler, describe)
+        self.add(
+            MethodFilter::PATCH,
+            "patch",
+            path,
+            summary,
+            handler,
+            describe,
+        )
     }
 
     pub(super) fn delete<H: Handler<T, App>, T: 'static>(
@@ -190,7 +197,14 @@ impl Api {
         handler: H,
         describe: fn(Operation) -> Operation,
     ) -> Self {
-        self.add(MethodFilter::DELETE, "delete", path, summary, handler, describe)
+        self.add(
+            MethodFilter::DELETE,
+            "delete",
+            path,
+            summary,
+            handler,
+            describe,
+        )
     }
 
     /// The routes of both.

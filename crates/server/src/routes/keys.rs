@@ -53,7 +53,7 @@ pub(super) async fn update(
     Ok(Json(key.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Revocation {
     /// Also the last key that can administer.

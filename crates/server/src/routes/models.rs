@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::state::App;
 use crate::wire::admin::List;
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 pub(super) struct Model {
     id: String,
     object: &'static str,

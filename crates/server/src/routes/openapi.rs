@@ -96,7 +96,9 @@ fn parameters(operation: &Operation, schemas: &mut Schemas) -> Vec<Value> {
         let schema = schema(&mut schemas.taken).to_value();
         schemas.resolve(schema)
     });
-    let fields = query.iter().flat_map(|query| query["properties"].as_object());
+    let fields = query
+        .iter()
+        .flat_map(|query| query["properties"].as_object());
     for (name, schema) in fields.flatten() {
         parameters.push(json!({"name": name, "in": "query", "schema": schema}));
     }
@@ -117,7 +119,8 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
         }
     }
     let error = ErrorBody::json_schema(&mut schemas.given);
-    let error = json!({"description": "An error.", "content": {"application/json": {"schema": error}}});
+    let error =
+        json!({"description": "An error.", "content": {"application/json": {"schema": error}}});
     responses.insert("default".to_owned(), error);
     Value::Object(responses)
 }

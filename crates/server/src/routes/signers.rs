@@ -55,7 +55,7 @@ fn new_signer(fields: NewSignerFields) -> Result<NewSigner, ApiError> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Revocation {
     /// The key was in wrong hands: nothing it ever signed counts.

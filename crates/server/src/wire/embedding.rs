@@ -1,12 +1,13 @@
 //! `/v1/embeddings`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::call::Admissibility;
 use super::completion::Prompt;
 
 /// The fields that only embeddings have.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct EmbeddingFields {
     pub(crate) input: Option<Prompt>,
@@ -15,7 +16,7 @@ pub(crate) struct EmbeddingFields {
 }
 
 /// The whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Embeddings {
     pub(crate) object: &'static str,
     pub(crate) data: Vec<Embedding>,
@@ -25,14 +26,14 @@ pub(crate) struct Embeddings {
     pub(crate) admissibility: Option<Admissibility>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Embedding {
     pub(crate) object: &'static str,
     pub(crate) index: usize,
     pub(crate) embedding: Vector,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Vector {
     Numbers(Vec<f32>),
@@ -40,7 +41,7 @@ pub(crate) enum Vector {
     Base64(String),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EmbeddingUsage {
     pub(crate) prompt_tokens: u64,
     pub(crate) total_tokens: u64,

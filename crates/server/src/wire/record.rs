@@ -9,8 +9,8 @@ use portcullis_store::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ApiError;
 use super::words::TokenCountsSchema;
+use crate::error::ApiError;
 use crate::record::Prices;
 
 /// Which records are asked for.

@@ -83,6 +83,24 @@ pub(crate) struct FormatField {
     pub(crate) schema: Option<Value>,
 }
 
+/// One event of a stream. What else it holds depends on its type.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ResponseEvent {
+    #[serde(rename = "type")]
+    kind: String,
+    /// From 0.
+    sequence_number: u64,
+    /// The item of the answer that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_index: Option<usize>,
+    /// More of a text, or of the arguments of a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<String>,
+    /// At the beginning and at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<ResponseBody>,
+}
+
 /// The answer, whole or as far as it is.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ResponseBody {

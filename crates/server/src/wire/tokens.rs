@@ -1,13 +1,14 @@
 //! `/tokenize` and `/detokenize`, as vLLM's server has them.
 
 use portcullis_types::TokenId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chat::ChatMessage;
 use super::tools::ToolField;
 
 /// A text or a conversation whose tokens are asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct TokenizeFields {
     /// The model that is served, where it is left out.
@@ -22,7 +23,7 @@ pub(crate) struct TokenizeFields {
     pub(crate) tools: Option<Vec<ToolField>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Tokenized {
     pub(crate) count: usize,
     pub(crate) max_model_len: usize,
@@ -32,7 +33,7 @@ pub(crate) struct Tokenized {
 }
 
 /// Tokens whose text is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct DetokenizeFields {
     /// The model that is served, where it is left out.
@@ -40,7 +41,7 @@ pub(crate) struct DetokenizeFields {
     pub(crate) tokens: Option<Vec<TokenId>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Detokenized {
     pub(crate) prompt: String,
 }

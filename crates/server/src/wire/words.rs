@@ -1,6 +1,8 @@
 //! What other crates say on the wire, for the document of the API alone: the types themselves know
 //! nothing of schemas. A test compares.
 
+#![expect(dead_code, reason = "these types are read by their derive alone")]
+
 use schemars::JsonSchema;
 
 /// How urgent a call is.
@@ -34,7 +36,6 @@ pub(crate) enum KeyRoleSchema {
 /// What a key may ask for; null is without limit.
 #[derive(JsonSchema)]
 #[schemars(rename = "KeyLimits")]
-#[expect(dead_code, reason = "its fields are read by the derive alone")]
 pub(crate) struct KeyLimitsSchema {
     /// Requests in any minute.
     requests_per_minute: Option<u64>,
@@ -73,7 +74,6 @@ pub(crate) enum RuleSetStateSchema {
 /// Tokens of a call.
 #[derive(JsonSchema)]
 #[schemars(rename = "TokenCounts")]
-#[expect(dead_code, reason = "its fields are read by the derive alone")]
 pub(crate) struct TokenCountsSchema {
     /// Of the prompts.
     prompt: u64,
@@ -104,7 +104,6 @@ pub(crate) enum RoleSchema {
 /// A tool that an earlier answer called.
 #[derive(JsonSchema)]
 #[schemars(rename = "ToolCall")]
-#[expect(dead_code, reason = "its fields are read by the derive alone")]
 pub(crate) struct ToolCallSchema {
     /// Names the call; the tool's message repeats it.
     id: String,
@@ -113,7 +112,6 @@ pub(crate) struct ToolCallSchema {
 
 #[derive(JsonSchema)]
 #[schemars(rename = "FunctionCall")]
-#[expect(dead_code, reason = "its fields are read by the derive alone")]
 pub(crate) struct FunctionCallSchema {
     name: String,
     /// JSON in a string.

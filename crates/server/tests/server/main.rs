@@ -26,6 +26,8 @@ mod listener;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod places;
