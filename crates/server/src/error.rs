@@ -344,6 +344,7 @@ impl ApiError {
         let kind = match self.status {
             StatusCode::NOT_FOUND => "not_found_error",
             StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::INTERNAL_SERVER_ERROR => "api_error",
             StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
             _ => self.kind,

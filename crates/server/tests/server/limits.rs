@@ -145,6 +145,34 @@ async fn requests_per_minute_are_counted_over_all_routes() {
     assert!(!metrics.contains(key.id.as_str()));
 }
 
+/// Each route answers a refusal in its own words, with the same headers.
+#[tokio::test]
+async fn a_limit_holds_on_every_route_that_generates() {
+    let server = server_in(&Time::default(), Setup::default()).await;
+    let (_, secret) = server
+        .key_within(KeyLimits {
+            requests_per_minute: limit(1),
+            ..NO_LIMITS
+        })
+        .await;
+    assert_eq!(
+        ask(&server, &secret, &say("x")).await.status,
+        StatusCode::OK
+    );
+    for (path, kind) in [
+        (CHAT, "requests"),
+        ("/v1/completions", "requests"),
+        ("/v1/responses", "requests"),
+        ("/v1/messages", "rate_limit_error"),
+    ] {
+        let none = String::new();
+        let answer = server.with_key(&secret, Method::POST, path, none).await;
+        let (error, wait) = refused(&answer);
+        assert_eq!((error["type"].as_str(), wait), (Some(kind), 61), "{path}");
+        assert_eq!(header_of(&answer, "remaining-requests"), Some("0"));
+    }
+}
+
 #[tokio::test]
 async fn what_is_refused_as_it_stands_counts_and_what_the_server_cannot_take_does_not() {
     let time = Time::default();
