@@ -120,6 +120,8 @@ impl Tally {
 /// What the gate did in one sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GateReport {
+    /// The stop string before which the completion ends, if one does.
+    pub stopped_by: Option<String>,
     /// Checkpoints at which a rule set was evaluated.
     pub evaluations: u64,
     /// Roll-backs.

@@ -86,6 +86,8 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) enum Ending {
     Finished(FinishReason),
+    /// Before this stop string.
+    Stopped(String),
     Refused(Refusal),
 }
 
@@ -277,8 +279,12 @@ impl Running {
                 },
             )) => {
                 self.open -= 1;
+                let stopped_by = report.stopped_by.clone();
                 self.book(choice, &end, usage, report, &timings);
-                let ending = ending(end)?;
+                let ending = match (ending(end)?, stopped_by) {
+                    (Ending::Finished(FinishReason::Stop), Some(string)) => Ending::Stopped(string),
+                    (ending, _) => ending,
+                };
                 Ok(Some(Event::Ended { choice, ending }))
             }
             None => {
@@ -417,7 +423,7 @@ impl Ending {
     /// In the words of the wire.
     pub(crate) fn finish_reason(&self) -> &'static str {
         match self {
-            Self::Finished(FinishReason::Stop) => "stop",
+            Self::Finished(FinishReason::Stop) | Self::Stopped(_) => "stop",
             Self::Finished(FinishReason::Length) => "length",
             Self::Finished(FinishReason::ContentFilter) | Self::Refused(_) => "content_filter",
         }

@@ -123,6 +123,21 @@ impl MaxTokens {
         }
     }
 
+    fn blame(self, error: InvalidRequest) -> ApiError {
+        match error {
+            // The words that Anthropic's clients know it by.
+            InvalidRequest::ContextOverflow { max, prompt } if self.is_bound => {
+                let said = format!("prompt is too long: {prompt} tokens > {max} maximum");
+                let error = ApiError::bad_request(said).with_code("context_length_exceeded");
+                error.blaming(self.prompt_param)
+            }
+            InvalidRequest::ContextOverflow { .. } => {
+                ApiError::from(error).blaming(self.prompt_param)
+            }
+            error => error.into(),
+        }
+    }
+
     fn for_prompt(self, prompt: &[TokenId], limits: &Limits) -> Option<usize> {
         // Where there is no room at all, the prompt is at fault.
         let room = limits.max_model_len.saturating_sub(prompt.len()).max(1);
@@ -324,11 +339,6 @@ impl Draft {
             tenant: self.origin.tenant,
             gate: self.origin.gate.clone(),
         };
-        let overflows =
-            |error: &InvalidRequest| matches!(error, InvalidRequest::ContextOverflow { .. });
-        GenerateRequest::new(parts, &app.limits).map_err(|error| match overflows(&error) {
-            true => ApiError::from(error).blaming(self.max_tokens.prompt_param),
-            false => error.into(),
-        })
+        GenerateRequest::new(parts, &app.limits).map_err(|error| self.max_tokens.blame(error))
     }
 }

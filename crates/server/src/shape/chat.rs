@@ -60,7 +60,7 @@ impl Shape for ChatShape {
             index: choice,
             delta: Delta::default(),
             logprobs: None,
-            finish_reason: Some(self.reason(finish)),
+            finish_reason: Some(self.reason(&finish)),
         };
         vec![Frame::unnamed(&ChatChunk {
             admissibility,
@@ -105,7 +105,7 @@ impl Shape for ChatShape {
 }
 
 impl ChatShape {
-    fn reason(&self, finish: Finish) -> &'static str {
+    fn reason(&self, finish: &Finish) -> &'static str {
         match finish {
             Finish::ToolCalls if self.is_named => Finish::Stop.as_str(),
             finish => finish.as_str(),
@@ -136,6 +136,7 @@ impl ChatShape {
     }
 
     fn choice(&self, index: usize, choice: ChoiceText) -> ChatChoice {
+        let finish_reason = self.reason(&choice.finish);
         let calls = choice.calls.into_iter();
         let tool_calls: Vec<ToolCallBody> = calls
             .map(|call| ToolCallBody {
@@ -158,7 +159,7 @@ impl ChatShape {
                 refusal: None,
                 tool_calls,
             },
-            finish_reason: self.reason(choice.finish),
+            finish_reason,
         }
     }
 }

@@ -143,8 +143,8 @@ impl Shape for MessagesShape {
         let (finish, admissibility) = self.stop.take().unwrap_or_default();
         let delta = MessageEvent::MessageDelta {
             delta: StopDelta {
-                stop_reason: stop_reason(finish),
-                stop_sequence: None,
+                stop_reason: stop_reason(&finish),
+                stop_sequence: stop_sequence(&finish),
             },
             usage: usage.into(),
             admissibility,
@@ -163,10 +163,10 @@ impl Shape for MessagesShape {
         admissibility: Option<Admissibility>,
     ) -> Response {
         let choice = choices.into_iter().next().unwrap_or_default();
-        let finish = choice.finish;
         Json(MessageBody {
+            stop_reason: Some(stop_reason(&choice.finish)),
+            stop_sequence: stop_sequence(&choice.finish),
             content: content(choice),
-            stop_reason: Some(stop_reason(finish)),
             usage: usage.into(),
             admissibility,
             ..self.message()
@@ -194,9 +194,17 @@ fn content(choice: ChoiceText) -> Vec<ContentBlock> {
     text.into_iter().chain(calls).collect()
 }
 
-fn stop_reason(finish: Finish) -> &'static str {
+fn stop_sequence(finish: &Finish) -> Option<String> {
+    match finish {
+        Finish::StopString(string) => Some(string.clone()),
+        _ => None,
+    }
+}
+
+fn stop_reason(finish: &Finish) -> &'static str {
     match finish {
         Finish::Stop => "end_turn",
+        Finish::StopString(_) => "stop_sequence",
         Finish::Length => "max_tokens",
         Finish::ToolCalls => "tool_use",
         Finish::ContentFilter => "refusal",

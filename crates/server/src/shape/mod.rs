@@ -176,10 +176,12 @@ impl ChoiceText {
 }
 
 /// Why a choice ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Finish {
     #[default]
     Stop,
+    /// Before this stop string.
+    StopString(String),
     Length,
     ToolCalls,
     ContentFilter,
@@ -190,6 +192,8 @@ impl Finish {
         match ending {
             Ending::Finished(FinishReason::Stop) if reader.has_calls() => Self::ToolCalls,
             Ending::Finished(FinishReason::Stop) => Self::Stop,
+            Ending::Stopped(_) if reader.has_calls() => Self::ToolCalls,
+            Ending::Stopped(string) => Self::StopString(string.clone()),
             Ending::Finished(FinishReason::Length) => Self::Length,
             Ending::Finished(FinishReason::ContentFilter) | Ending::Refused(_) => {
                 Self::ContentFilter
@@ -198,9 +202,9 @@ impl Finish {
     }
 
     /// `finish_reason` in OpenAI's API.
-    fn as_str(self) -> &'static str {
+    fn as_str(&self) -> &'static str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopString(_) => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",

@@ -93,16 +93,16 @@ impl ResponsesShape {
 
     /// The response at its end.
     fn ended(&self, usage: Usage) -> ResponseBody {
-        let reason = match self.finish {
+        let reason = match &self.finish {
             Finish::Length => Some("max_output_tokens"),
             Finish::ContentFilter => Some("content_filter"),
-            Finish::Stop | Finish::ToolCalls => None,
+            Finish::Stop | Finish::StopString(_) | Finish::ToolCalls => None,
         };
         ResponseBody {
             incomplete_details: reason.map(|reason| Incomplete { reason }),
             usage: Some(usage.into()),
             admissibility: self.admissibility.clone(),
-            ..self.body(status(self.finish))
+            ..self.body(status(&self.finish))
         }
     }
 
@@ -238,18 +238,24 @@ impl Shape for ResponsesShape {
         finish: Finish,
         admissibility: Option<Admissibility>,
     ) -> Vec<Frame> {
+        let status = status(&finish);
         self.finish = finish;
         self.admissibility = admissibility;
-        self.close(status(finish))
+        self.close(status)
     }
 
     fn end(&mut self, usage: Usage) -> Vec<Frame> {
-        let name = match status(self.finish) {
-            "completed" => "response.completed",
-            _ => "response.incomplete",
+        let mut response = self.ended(usage);
+        let name = match self.finish {
+            Finish::Stop | Finish::StopString(_) | Finish::ToolCalls => "response.completed",
+            Finish::Length => "response.incomplete",
+            Finish::ContentFilter => {
+                response.status = "failed";
+                response.error = Some(refused_after_release());
+                "response.failed"
+            }
         };
-        let body = json!({"response": self.ended(usage)});
-        vec![self.event(name, body)]
+        vec![self.event(name, json!({"response": response}))]
     }
 
     fn fail(&mut self, error: ApiError) -> Vec<Frame> {
@@ -274,9 +280,9 @@ impl Shape for ResponsesShape {
         admissibility: Option<Admissibility>,
     ) -> Response {
         let choice = choices.into_iter().next().unwrap_or_default();
+        let status = status(&choice.finish);
         self.finish = choice.finish;
         self.admissibility = admissibility;
-        let status = status(choice.finish);
         if !choice.text.is_empty() {
             let item = message_item(new_id("msg_"), choice.text, status);
             self.done.push(item);
@@ -288,9 +294,19 @@ impl Shape for ResponsesShape {
     }
 }
 
-fn status(finish: Finish) -> &'static str {
+/// Clients take a stream that ends incomplete by a filter for one that broke, and ask again: one
+/// refusal would become six calls. This code they take for final.
+fn refused_after_release() -> ResponseError {
+    ResponseError {
+        code: "invalid_prompt".to_owned(),
+        message: "the rest of this answer was refused by a rule set; `admissibility` names it"
+            .to_owned(),
+    }
+}
+
+fn status(finish: &Finish) -> &'static str {
     match finish {
-        Finish::Stop | Finish::ToolCalls => "completed",
+        Finish::Stop | Finish::StopString(_) | Finish::ToolCalls => "completed",
         Finish::Length | Finish::ContentFilter => "incomplete",
     }
 }

@@ -123,7 +123,16 @@ async fn lengths_and_stop_sequences_end_an_answer() {
     let short = ask(&server, "hello", json!({"max_tokens": 2})).await;
     assert_eq!(short.json()["stop_reason"], "max_tokens");
     let stopped = ask(&server, "hello", json!({"stop_sequences": ["l"]})).await;
-    assert_eq!(stopped.json()["content"][0]["text"], "he");
+    let stopped = stopped.json();
+    assert_eq!(stopped["content"][0]["text"], "he");
+    assert_eq!(stopped["stop_reason"], "stop_sequence");
+    assert_eq!(stopped["stop_sequence"], "l");
+    let long = ask(&server, &"x".repeat(600), json!({})).await;
+    let said = long.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        said.starts_with("prompt is too long: ") && said.ends_with(" > 512 maximum"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

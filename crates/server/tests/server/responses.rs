@@ -181,7 +181,7 @@ async fn what_cannot_be_done_is_said() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_plain_400_and_after_a_release_a_content_filter() {
+async fn a_refusal_is_a_plain_400_and_after_a_release_final() {
     let server = Server::start().await;
     server.bind(&ruleset("enforce", "reject")).await;
     let refused = ask(&server, json!("forbidden"), json!({"stream": true})).await;
@@ -190,7 +190,8 @@ async fn a_refusal_is_a_plain_400_and_after_a_release_a_content_filter() {
     let text = format!("{} forbidden", "a fine long way to go ".repeat(4));
     let late = ask(&server, json!(text), json!({"stream": true})).await;
     let (name, data) = late.named_events().pop().unwrap();
-    assert_eq!(name, "response.incomplete", "{}", late.text);
+    assert_eq!(name, "response.failed", "{}", late.text);
+    assert_eq!(data["response"]["error"]["code"], "invalid_prompt");
     assert_eq!(
         data["response"]["incomplete_details"]["reason"],
         "content_filter"
