@@ -10,13 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_engine::{Embedder, EmbeddingError, EmbeddingLimits, EmbeddingThread};
 use portcullis_ledger::{ModelDigests, Salt};
 use portcullis_server::{ServedEmbedder, ServerConfig, router};
-use portcullis_store::{BindingTarget, Role, Store};
+use portcullis_store::{BindingTarget, KeyLimits, Role};
 use portcullis_text::EncoderTokenizer;
 use portcullis_types::TokenId;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::common::{Answer, MODEL, NOW, Recording, Server, Setup, post, ruleset, say, with};
+use crate::limits::{NO_LIMITS, header_of, limit, refused};
 use crate::records::{Auditor, named};
 
 const EMBEDDER: &str = "encoder";
@@ -33,8 +34,8 @@ struct Scripted(Option<Receiver<()>>);
 impl Embedder for Scripted {
     fn embed(&mut self, texts: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, EmbeddingError> {
         if let Some(permits) = &self.0 {
-            // A test that has ended gives no more.
-            drop(permits.recv());
+            // A test that has ended gives no more, and asks for nothing.
+            permits.recv().unwrap_or_default();
         }
         assert!(!texts.iter().any(|text| text.contains(&DEADLY)), "scripted");
         let vector = |text: &&[TokenId]| {
@@ -444,4 +445,31 @@ async fn it_takes_a_key_for_inference() {
     assert_eq!(of(&inference).await, StatusCode::OK);
     assert_eq!(of(&auditor).await, StatusCode::FORBIDDEN);
     assert_eq!(of("no key").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_key_is_held_to_its_limits() {
+    let (server, permit) = start_held().await;
+    (0..10).for_each(|_| permit.send(()).unwrap());
+    let (_, key) = server
+        .key_within(KeyLimits {
+            tokens_per_minute: limit(10),
+            max_concurrent_requests: limit(1),
+            ..NO_LIMITS
+        })
+        .await;
+    let ask = async |input: Value| {
+        let body = asking(&input).to_string();
+        let path = "/v1/embeddings";
+        server.with_key(&key, Method::POST, path, body).await
+    };
+    let too_many = ask(json!(["the cat", "the cat"])).await;
+    refused(&too_many);
+    for remaining in ["4", "1"] {
+        let input = if remaining == "4" { "the cat" } else { "a" };
+        let answer = ask(json!(input)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(header_of(&answer, "remaining-tokens"), Some(remaining));
+    }
+    refused(&ask(json!("a")).await);
 }
