@@ -117,7 +117,7 @@ fn read_encoder(dir: &Path) -> Result<EncoderConfig, ModelError> {
         activation: activation(object, it),
         layer_norm_eps: it.field(object, "layer_norm_eps").unwrap_or(1e-12),
     };
-    if hidden_size % num_heads != 0 {
+    if !hidden_size.is_multiple_of(num_heads) {
         it.say(format!(
             "hidden_size {hidden_size} is no multiple of num_attention_heads {num_heads}"
         ));
