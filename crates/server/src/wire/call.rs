@@ -14,30 +14,50 @@ use super::words::PrioritySchema;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct CallFields {
+    /// The deployment, as `/v1/models` lists it.
     pub(crate) model: Option<String>,
+    /// Whether the answer comes as events while it is written.
     pub(crate) stream: Option<bool>,
     pub(crate) stream_options: Option<StreamOptions>,
+    /// How many answers.
     pub(crate) n: Option<u32>,
+    /// Tokens of an answer, at most; without it, what the context leaves (16 for text completions).
     pub(crate) max_tokens: Option<usize>,
+    /// An answer does not end before so many tokens.
     pub(crate) min_tokens: Option<usize>,
+    /// From 0, which is greedy, to 2.
     pub(crate) temperature: Option<f32>,
+    /// Keeps the likeliest tokens that together have this probability: above 0, at most 1.
     pub(crate) top_p: Option<f32>,
+    /// Keeps so many of the likeliest tokens; -1 keeps all.
     pub(crate) top_k: Option<i64>,
+    /// Keeps tokens at least this likely, relative to the likeliest: from 0 to 1.
     pub(crate) min_p: Option<f32>,
+    /// From -2 to 2.
     pub(crate) presence_penalty: Option<f32>,
+    /// From -2 to 2.
     pub(crate) frequency_penalty: Option<f32>,
+    /// Above 0, at most 10; 1 is off.
     pub(crate) repetition_penalty: Option<f32>,
+    /// Added to the logits of tokens, by id: from -100 to 100.
     pub(crate) logit_bias: Option<BTreeMap<TokenId, f32>>,
+    /// The same seed gives the same answer.
     pub(crate) seed: Option<i64>,
+    /// An answer ends before any of these: up to 16 strings of up to 256 bytes.
     pub(crate) stop: Option<Stop>,
+    /// An answer ends with any of these.
     pub(crate) stop_token_ids: Option<Vec<TokenId>>,
+    /// Whether the model's own end does not end an answer.
     pub(crate) ignore_eos: Option<bool>,
+    /// How urgent the call is.
     #[schemars(with = "Option<PrioritySchema>")]
     pub(crate) priority: Option<Priority>,
     /// Read for its type alone: identity comes from the key.
     #[serde(rename = "user")]
     pub(crate) _user: Option<String>,
+    /// What an answer must be.
     pub(crate) response_format: Option<ResponseFormatField>,
+    /// What the call asks of the gate.
     pub(crate) admissibility: Option<AdmissibilityFields>,
 }
 
