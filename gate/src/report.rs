@@ -121,7 +121,7 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GateReport {
     /// The stop string before which the completion ends, if one does.
-    pub stopped_by: Option<String>,
+    pub stopped_by: Option<Box<str>>,
     /// Checkpoints at which a rule set was evaluated.
     pub evaluations: u64,
     /// Roll-backs.

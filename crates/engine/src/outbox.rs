@@ -38,7 +38,7 @@ pub enum StreamEvent {
         /// What it cost.
         usage: Usage,
         /// What the gate did.
-        report: GateReport,
+        report: Box<GateReport>,
         /// When what happened.
         timings: Timings,
     },
@@ -163,7 +163,7 @@ impl Outbox {
             choice: self.choice,
             end,
             usage,
-            report,
+            report: Box::new(report),
             timings,
         });
     }

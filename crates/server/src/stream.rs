@@ -280,9 +280,11 @@ impl Running {
             )) => {
                 self.open -= 1;
                 let stopped_by = report.stopped_by.clone();
-                self.book(choice, &end, usage, report, &timings);
+                self.book(choice, &end, usage, *report, &timings);
                 let ending = match (ending(end)?, stopped_by) {
-                    (Ending::Finished(FinishReason::Stop), Some(string)) => Ending::Stopped(string),
+                    (Ending::Finished(FinishReason::Stop), Some(string)) => {
+                        Ending::Stopped(string.into())
+                    }
                     (ending, _) => ending,
                 };
                 Ok(Some(Event::Ended { choice, ending }))
@@ -358,7 +360,7 @@ impl Running {
         } = event
         {
             self.open -= 1;
-            self.book(choice, &end, usage, report, &timings);
+            self.book(choice, &end, usage, *report, &timings);
         }
     }
 }

@@ -205,7 +205,7 @@ impl GateState {
         let whole = self.tail.num_tokens() - self.tail.num_tokens_beyond(stop.start);
         self.grammars.truncate(self.released_tokens + whole);
         let written = stop.start - self.tail.start()..stop.end - self.tail.start();
-        self.report.stopped_by = self.tail.text().get(written).map(str::to_owned);
+        self.report.stopped_by = self.tail.text().get(written).map(Box::from);
         let unread = self.tail.num_tokens();
         let dropped = self.tail.cut(stop);
         self.history.drop_last(dropped);

@@ -526,7 +526,7 @@ impl Call {
                     }
                     assert!(received.end.replace(end).is_none(), "a choice ended twice");
                     received.usage = Some(usage);
-                    received.report = Some(report);
+                    received.report = Some(*report);
                 }
             }
         }
