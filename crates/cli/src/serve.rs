@@ -15,7 +15,7 @@ use portcullis_ledger::ModelDigests;
 use portcullis_models::Decoder;
 use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, Ledger, ServedEmbedder, ServedModel, ServerConfig};
+use portcullis_server::{AppState, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let runtime = Runtime::new().context("cannot start threads")?;
     let data_dir = DataDir::take(&config.data_dir)?;
-    let listener = runtime.block_on(listen(config.server.bind))?;
+    let door = runtime.block_on(open_door(&config))?;
     let store = Arc::new(runtime.block_on(SqliteStore::open(data_dir.path()))?);
 
     let model = Model::find(&config)?;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let state = app_state(&config, &model, &deployment, parts, &store, &clock)?;
 
     let signals = runtime.block_on(async { Signals::listen() })?;
-    let address = listener.local_addr()?;
+    let address = door.address();
     let started_in = clock.now();
     let welcome = Welcome {
         address,
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     // Its thread ends with the last handle.
     drop(embedder);
 
-    runtime.block_on(until_stopped(listener, state, signals))?;
+    runtime.block_on(until_stopped(door, state, signals))?;
     runtime.block_on(store.close());
     runtime.shutdown_timeout(END_TIMEOUT);
     if !engine_thread.join() {
@@ -126,7 +126,14 @@ async fn warn_of_unsigned_rules(config: &Config, store: &dyn Store) -> Result<()
     Ok(())
 }
 
-/// Before anything slow, so that a port in use is told at once.
+/// Before anything slow: a port in use is told at once, and probes find out that the model loads.
+async fn open_door(config: &Config) -> Result<Door> {
+    let listener = listen(config.server.bind).await?;
+    let door = Door::open(listener, config.server.connections)?;
+    tracing::info!("listening on {}", door.address());
+    Ok(door)
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let port = address.port();
@@ -256,6 +263,7 @@ fn app_state(
         created_unix: unix_now(),
     };
     let server = ServerConfig {
+        body_timeout: config.server.body_timeout,
         drain_timeout: config.server.drain_timeout,
         tool_format: config.model.tool_format,
         quota: config.quota,
@@ -278,12 +286,12 @@ fn app_state(
 }
 
 /// The first signal drains, the second cuts off what still runs.
-async fn until_stopped(listener: TcpListener, state: AppState, mut signals: Signals) -> Result<()> {
+async fn until_stopped(door: Door, state: AppState, mut signals: Signals) -> Result<()> {
     let (first, drain) = oneshot::channel();
     let (second, cut_off) = oneshot::channel();
     // A sender that is gone means that it is over too.
     let told = |signal: oneshot::Receiver<()>| async { drop(signal.await) };
-    let serving = portcullis_server::serve(listener, state, told(drain), told(cut_off));
+    let serving = door.serve(state, told(drain), told(cut_off));
     let listening = async {
         signals.next().await;
         tracing::info!("stopping: running calls may finish; a second signal ends them");

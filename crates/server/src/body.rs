@@ -1,4 +1,6 @@
-//! The body of a request, within its bound and of the type that it says it is.
+//! The body of a request, within its bounds and of the type that it says it is.
+
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
@@ -13,7 +15,8 @@ use crate::state::App;
 /// A page in a browser can send other types to any address without asking; JSON makes it ask.
 ///
 /// # Errors
-/// 415 if it says it is something else, 413 if it is too large, 400 if it breaks off.
+/// 415 if it says it is something else, 413 if it is too large, 408 if it takes too long, 400 if it
+/// breaks off.
 pub(crate) async fn json(app: &App, request: Request) -> Result<Bytes, ApiError> {
     let kind = media_type(request.headers());
     if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
@@ -29,13 +32,15 @@ pub(crate) async fn json(app: &App, request: Request) -> Result<Bytes, ApiError>
 /// The bytes of any body.
 ///
 /// # Errors
-/// 413 if it is too large, 400 if it breaks off.
+/// 413 if it is too large, 408 if it takes too long, 400 if it breaks off.
 pub(crate) async fn raw(app: &App, request: Request) -> Result<Bytes, ApiError> {
     let max = app.config.max_body_bytes;
     if announced_len(request.headers()).is_some_and(|len| len > max as u64) {
         return Err(too_large(max));
     }
-    to_bytes(request.into_body(), max).await.map_err(|error| {
+    let read = tokio::time::timeout(app.config.body_timeout, to_bytes(request.into_body(), max));
+    let read = read.await.map_err(|_| too_slow(app.config.body_timeout))?;
+    read.map_err(|error| {
         let mut causes =
             std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         match causes.any(|cause| cause.is::<http_body_util::LengthLimitError>()) {
@@ -57,4 +62,9 @@ fn announced_len(headers: &HeaderMap) -> Option<u64> {
 fn too_large(max: usize) -> ApiError {
     let message = format!("the body is larger than {max} bytes, which is the most that is taken");
     ApiError::with_status(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("body_too_large")
+}
+
+fn too_slow(timeout: Duration) -> ApiError {
+    let message = format!("the body did not arrive within {} s", timeout.as_secs_f32());
+    ApiError::with_status(StatusCode::REQUEST_TIMEOUT, message).with_code("body_timeout")
 }

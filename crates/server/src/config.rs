@@ -12,11 +12,47 @@ use portcullis_types::TokenId;
 use crate::budget::KeyQuota;
 use crate::trust::RuleSignatures;
 
+/// What one connection may take, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Open connections. One more waits in the queue of the operating system until another closes.
+    pub max_connections: u32,
+    /// Bytes of all headers of a request; more gets 431.
+    pub max_header_bytes: usize,
+    /// How long a TLS handshake may take, and the header of a request from its first byte on.
+    pub header_timeout: Duration,
+    /// How long a connection without a request is kept.
+    pub idle_timeout: Duration,
+    /// How long a reader may take nothing of what it is sent.
+    pub write_timeout: Duration,
+}
+
+impl ConnectionLimits {
+    /// What holds unless told otherwise.
+    pub const DEFAULT: Self = Self {
+        max_connections: 16_384,
+        max_header_bytes: 64 << 10,
+        header_timeout: Duration::from_secs(10),
+        // Above the minute for which most proxies keep a connection: who closes first should not
+        // be the server, since a request may be on its way then.
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+    };
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Limits and timeouts of the server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Bytes of a request body; more gets 413.
     pub max_body_bytes: usize,
+    /// How long the body of a request may take to arrive; longer gets 408.
+    pub body_timeout: Duration,
     /// Completions of one call: `n`, times the prompts of a `/v1/completions` call.
     pub max_choices: u32,
     /// Texts of one `/v1/embeddings` call.
@@ -31,7 +67,7 @@ pub struct ServerConfig {
     pub keep_alive_interval: Duration,
     /// How long running calls may take once the server is told to stop.
     pub drain_timeout: Duration,
-    /// Whether inference needs no key while the store holds none. [`crate::serve`] takes it back
+    /// Whether inference needs no key while the store holds none. [`crate::Door`] takes it back
     /// when its listener is not bound to a loopback address.
     pub open_on_loopback: bool,
     /// How the model calls tools, where its template does not tell.
@@ -48,6 +84,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 4 << 20,
+            body_timeout: Duration::from_secs(30),
             max_choices: 64,
             // As many as OpenAI's API takes.
             max_embedding_texts: 2048,

@@ -1,122 +1,176 @@
-//! Connections that end when the server does, whatever their other side does.
+//! One connection: its requests are answered until one side has had enough of the other.
 //!
 //! A reader that takes nothing keeps what it was sent in the connection's task, and with it the call:
-//! it could neither be ended nor put on record.
+//! it could neither be ended nor put on record. So a write that makes no progress fails after a while,
+//! and at once when the server ends; the answer is dropped with it, and with the answer the call.
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Version;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tower::ServiceExt;
 
-/// A listener whose connections can be severed.
-pub(crate) struct Severable<L> {
-    listener: L,
-    severed: watch::Receiver<bool>,
+use crate::activity::{Activity, Overdue};
+use crate::config::ConnectionLimits;
+use crate::door::Front;
+use crate::guarded::Guarded;
+use crate::sending::{sent_in_time, while_sent};
+
+/// How long a connection that was told to close may take to say goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an HTTP/2 connection on which nothing comes is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How far the end of the server has come. Connections follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Requests are answered.
+    Open,
+    /// Answers that are under way are sent, then connections close.
+    Closing,
+    /// What would have to wait fails.
+    Severed,
 }
 
-/// One of its connections.
-pub(crate) struct Connection<C> {
-    inner: C,
-    severing: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_severed: bool,
+/// What all connections share.
+pub(crate) struct Protocols {
+    builder: auto::Builder<TokioExecutor>,
+    limits: ConnectionLimits,
+    front: Arc<Front>,
+    stage: watch::Receiver<Stage>,
 }
 
-impl<L> Severable<L> {
-    /// Connections of `listener` are severed once `severed` turns true.
-    pub(crate) fn new(listener: L, severed: watch::Receiver<bool>) -> Self {
-        Self { listener, severed }
-    }
-}
-
-impl<L: Listener> Listener for Severable<L> {
-    type Io = Connection<L::Io>;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (inner, address) = self.listener.accept().await;
-        let connection = Connection {
-            inner,
-            severing: Box::pin(severing(self.severed.clone())),
-            is_severed: false,
-        };
-        (connection, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-async fn severing(mut severed: watch::Receiver<bool>) {
-    if severed.wait_for(|&severed| severed).await.is_err() {
-        // Nobody is left who could.
-        std::future::pending().await
-    }
-}
-
-impl<C: Unpin> Connection<C> {
-    /// What would have to wait fails once the connection is severed.
-    fn unless_severed<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut C>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match poll(Pin::new(&mut self.inner), context) {
-            Poll::Pending if self.is_severed(context) => {
-                Poll::Ready(Err(ErrorKind::ConnectionAborted.into()))
-            }
-            polled => polled,
+impl Protocols {
+    pub(crate) fn new(
+        limits: ConnectionLimits,
+        front: Arc<Front>,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
+        Self {
+            builder: builder(&limits),
+            limits,
+            front,
+            stage,
         }
     }
 
-    /// If it is not, the task is woken when it is.
-    fn is_severed(&mut self, context: &mut Context<'_>) -> bool {
-        self.is_severed = self.is_severed || self.severing.as_mut().poll(context).is_ready();
-        self.is_severed
+    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.clone()
+    }
+
+    /// Answers the requests of one connection until it ends.
+    pub(crate) async fn answer<C>(&self, stream: C)
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Activity::new();
+        let io = Guarded::new(
+            stream,
+            Arc::clone(&activity),
+            self.limits.write_timeout,
+            reached(self.stage(), Stage::Severed),
+        );
+        let service = service_fn(|request| self.respond(&activity, request));
+        let connection = self.builder.serve_connection(TokioIo::new(io), service);
+        let mut connection = pin!(connection);
+        let overdue = activity.overdue(&self.limits);
+        tokio::select! {
+            // In this order: see `Patience`.
+            biased;
+            ended = connection.as_mut() => return note(ended),
+            overdue = overdue => {
+                tracing::debug!(?overdue, "a connection took too long");
+                if overdue == Overdue::Header {
+                    return;
+                }
+            }
+            () = reached(self.stage(), Stage::Closing) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        self.say_goodbye(connection, &activity).await;
+    }
+
+    /// Answers that are under way may finish; afterwards little time is left.
+    async fn say_goodbye(
+        &self,
+        mut connection: Pin<&mut impl Future<Output = Ended>>,
+        activity: &Arc<Activity>,
+    ) {
+        let limits = ConnectionLimits {
+            idle_timeout: GOODBYE_TIMEOUT,
+            ..self.limits
+        };
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => note(ended),
+            _ = activity.overdue(&limits) => {}
+        }
+    }
+
+    fn respond(
+        &self,
+        activity: &Arc<Activity>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+        let answering = activity.begin();
+        let timeout = self.limits.write_timeout;
+        let is_http2 = request.version() == Version::HTTP_2;
+        let response = self.front.router().oneshot(request.map(Body::new));
+        async move {
+            let response = response.await?;
+            Ok(match is_http2 {
+                true => response.map(|body| sent_in_time(body, timeout, answering)),
+                false => response.map(|body| while_sent(body, answering)),
+            })
+        }
     }
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Connection<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.unless_severed(context, |inner, context| inner.poll_read(context, buffer))
-    }
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper's own timeout for headers is left off: it runs while a connection is idle, too.
+    builder.http1().max_buf_size(limits.max_header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(limits.write_timeout);
+    builder
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Connection<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.unless_severed(context, |inner, context| inner.poll_write(context, bytes))
-    }
+/// Resolves once the server's end has come so far.
+pub(crate) async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
+    // Without anybody who could move it on, it is over.
+    let _ = stage.wait_for(|&stage| stage >= wanted).await;
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.unless_severed(context, |inner, context| {
-            inner.poll_write_vectored(context, parts)
-        })
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_severed(context, |inner, context| inner.poll_flush(context))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_severed(context, |inner, context| inner.poll_shutdown(context))
+/// Connections end in many ways, and few of them are the server's concern.
+fn note(ended: Ended) {
+    if let Err(error) = ended {
+        let cause = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<io::Error>());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => {
+                tracing::info!("a reader took nothing for too long; its connection is closed")
+            }
+            _ => tracing::debug!(%error, "a connection ended early"),
+        }
     }
 }

@@ -19,8 +19,10 @@ use crate::wire::messages::{MessageError, MessageErrorDetail};
 /// The type of a refusal by the gate.
 const ADMISSIBILITY_ERROR: &str = "admissibility_error";
 
-/// Seconds after which a caller who found the queue full should try again.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Seconds after which a caller should try again who found the queue full.
+const QUEUE_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The same for a server that starts, stops or is in trouble.
+const TROUBLE_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// An error as a caller sees it.
 #[derive(Clone, Debug)]
@@ -57,10 +59,8 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(self.body())).into_response();
         // For the routes whose errors have another body.
         response.extensions_mut().insert(kept);
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        if let Some(seconds) = retry_after(status) {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Some(headers) = headers {
             response.headers_mut().extend(*headers);
@@ -71,6 +71,14 @@ impl IntoResponse for ApiError {
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         with_record(response, record.as_deref())
+    }
+}
+
+fn retry_after(status: StatusCode) -> Option<HeaderValue> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some(QUEUE_SECONDS),
+        StatusCode::SERVICE_UNAVAILABLE => Some(TROUBLE_SECONDS),
+        _ => None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! HTTP and wire JSON: the only crate that knows them.
 //!
-//! [`router`] is the whole server as a function of [`AppState`]; [`serve`] puts it on a listener
-//! and drains it. A handler reads like the path of a request: parse, authorise, validate, gate,
-//! submit, answer. Read `routes/inference.rs` first.
+//! [`router`] is the whole server as a function of [`AppState`]; a [`Door`] puts it on a listener,
+//! answers before it is there, and drains it. A handler reads like the path of a request: parse,
+//! authorise, validate, gate, submit, answer. Read `routes/inference.rs` first.
 //!
 //! What is absent on purpose: tensors, scheduling, and any way to text other than
 //! [`portcullis_gate::Admitted`].
 
+mod activity;
 mod answer;
 mod ask;
 mod auth;
@@ -14,9 +15,11 @@ mod body;
 mod budget;
 mod config;
 mod connection;
+mod door;
 mod embeddings;
 mod error;
 mod form;
+mod guarded;
 mod health;
 mod ids;
 mod limits;
@@ -27,6 +30,7 @@ mod prompt;
 mod record;
 mod routes;
 mod rules;
+mod sending;
 mod serve;
 mod shape;
 mod state;
@@ -39,9 +43,9 @@ mod vocabulary;
 mod wire;
 
 pub use budget::KeyQuota;
-pub use config::{SamplingDefaults, ServedEmbedder, ServedModel, ServerConfig};
+pub use config::{ConnectionLimits, SamplingDefaults, ServedEmbedder, ServedModel, ServerConfig};
+pub use door::Door;
 pub use record::{Ledger, Prices, TextPolicy};
 pub use routes::router;
-pub use serve::serve;
 pub use state::{AppState, WallClock};
 pub use trust::{Distrust, RULESET_TYPE, RuleSignatures, check_signatures};

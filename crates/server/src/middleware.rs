@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -28,7 +28,6 @@ pub(crate) struct RequestId {
 /// Takes `X-Request-Id` over or makes one, and logs the answer under it: route and status, never
 /// a key, a prompt or an output.
 pub(crate) async fn name_request(
-    State(app): State<App>,
     route: Option<MatchedPath>,
     mut request: Request,
     next: Next,
@@ -38,12 +37,45 @@ pub(crate) async fn name_request(
     request.extensions_mut().insert(name);
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let status = response.status().as_u16();
-    app.metrics.count_answer(route, status);
+    let (route, status) = (name_of(route.as_ref()), response.status().as_u16());
     span.in_scope(|| tracing::info!(route, status, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+    }
+    response
+}
+
+/// Counts answers by route and status.
+pub(crate) async fn count_answer(
+    State(app): State<App>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.count_answer(name_of(route.as_ref()), status);
+    response
+}
+
+fn name_of(route: Option<&MatchedPath>) -> &str {
+    route.map_or("none", MatchedPath::as_str)
+}
+
+/// Lets a connection go with its answer while the server drains, so that its client finds another,
+/// and where the rest of a request is not waited for.
+pub(crate) async fn close_connection(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // HTTP/2 has no such header; there the connection says goodbye by itself.
+    let is_known = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    let is_over = app.engine.is_draining() || response.status() == StatusCode::REQUEST_TIMEOUT;
+    if is_known && is_over {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
     response
 }

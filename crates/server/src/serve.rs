@@ -1,19 +1,17 @@
-//! The server on a listener, and how it stops.
+//! The server at its door, and how it stops.
 
 use std::convert::Infallible;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use portcullis_ledger::Timestamp;
 use portcullis_store::Erased;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::connection::Severable;
+use crate::door::Door;
 use crate::routes::router;
 use crate::state::{App, AppState};
 
@@ -24,57 +22,36 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the heartbeat of the engine is looked at when nobody asks.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
-/// ones finish for up to `drain_timeout` or until `at_once` resolves; those that have not by then are
-/// cut off, and go on record so. Then the listener closes.
-///
-/// Inference without a key is possible only if the listener is bound to a loopback address.
-///
-/// # Errors
-/// The listener has no address or fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    state: AppState,
-    shutdown: impl Future<Output = ()>,
-    at_once: impl Future<Output = ()>,
-) -> io::Result<()> {
-    let app = Arc::clone(&state.0);
-    if !listener.local_addr()?.ip().is_loopback() {
-        app.open.store(false, Ordering::Release);
-    }
-    let (close, closed) = oneshot::channel::<()>();
-    let (sever, severed) = watch::channel(false);
-    let listener = Severable::new(listener.tap_io(send_at_once), severed);
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async {
-        // A closed door counts as told to close.
-        let _ = closed.await;
-    });
-    let mut server = tokio::spawn(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
-        () = shutdown => {}
-        never = watch_pulse(&app) => match never {},
-        never = keep_to_retention(&app) => match never {},
-    }
-    drain(&app, at_once, &sever).await;
-    // The server may have ended on its own by now; then there is nobody to tell.
-    drop(close);
-    let ended = match tokio::time::timeout(FLUSH_TIMEOUT, &mut server).await {
-        Ok(ended) => ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
-        Err(_) => {
-            tracing::warn!("some connections were still open when the server stopped");
-            server.abort();
-            Ok(())
+impl Door {
+    /// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
+    /// ones finish for up to `drain_timeout` or until `at_once` resolves; those that have not by then
+    /// are cut off, and go on record so. Then the door closes.
+    ///
+    /// Inference without a key is possible only if it is bound to a loopback address.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn serve(
+        mut self,
+        state: AppState,
+        shutdown: impl Future<Output = ()>,
+        at_once: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let app = Arc::clone(&state.0);
+        if !self.address().ip().is_loopback() {
+            app.open.store(false, Ordering::Release);
         }
-    };
-    settle(&app).await;
-    ended
-}
-
-/// The events of a stream are small: they must not wait for one another (Nagle's algorithm).
-fn send_at_once(connection: &mut TcpStream) {
-    if let Err(error) = connection.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended as it began");
+        self.lead_to(router(state));
+        tokio::select! {
+            error = self.failed() => return Err(error),
+            () = shutdown => {}
+            never = watch_pulse(&app) => match never {},
+            never = keep_to_retention(&app) => match never {},
+        }
+        drain(&app, at_once, &self).await;
+        self.close(FLUSH_TIMEOUT).await;
+        settle(&app).await;
+        Ok(())
     }
 }
 
@@ -127,7 +104,7 @@ async fn keep_to_retention(app: &App) -> Infallible {
     }
 }
 
-async fn drain(app: &App, at_once: impl Future<Output = ()>, sever: &watch::Sender<bool>) {
+async fn drain(app: &App, at_once: impl Future<Output = ()>, door: &Door) {
     app.engine.drain();
     if let Some(embedder) = &app.embedder {
         embedder.handle.drain();
@@ -147,7 +124,7 @@ async fn drain(app: &App, at_once: impl Future<Output = ()>, sever: &watch::Send
             .is_err()
         {
             // Their readers take nothing. They go on record once their connections are gone.
-            sever.send_replace(true);
+            door.sever();
             let _ = tokio::time::timeout(FLUSH_TIMEOUT, app.calls.all_ended()).await;
         }
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_runner::DeviceChoice;
-use portcullis_server::{KeyQuota, Prices, RuleSignatures, TextPolicy};
+use portcullis_server::{ConnectionLimits, KeyQuota, Prices, RuleSignatures, TextPolicy};
 use portcullis_store::{DeploymentName, TextClass};
 use portcullis_text::ToolFormat;
 
@@ -85,6 +85,8 @@ pub(crate) struct EngineLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerSettings {
     pub(crate) bind: SocketAddr,
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) body_timeout: Duration,
     pub(crate) drain_timeout: Duration,
 }
 
@@ -232,10 +234,33 @@ impl ServerSettings {
             bind: raw
                 .read(setting::BIND, parse::address)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000))),
+            connections: read_connections(raw),
+            body_timeout: raw
+                .read(setting::BODY_TIMEOUT, parse::duration)
+                .unwrap_or(Duration::from_secs(30)),
             drain_timeout: raw
                 .read(setting::DRAIN_TIMEOUT, parse::duration)
                 .unwrap_or(Duration::from_secs(30)),
         }
+    }
+}
+
+fn read_connections(raw: &mut RawConfig) -> ConnectionLimits {
+    let default = ConnectionLimits::DEFAULT;
+    ConnectionLimits {
+        max_connections: raw
+            .read(setting::MAX_CONNECTIONS, number(1, 1 << 20))
+            .unwrap_or(default.max_connections),
+        header_timeout: raw
+            .read(setting::HEADER_TIMEOUT, parse::duration)
+            .unwrap_or(default.header_timeout),
+        idle_timeout: raw
+            .read(setting::IDLE_TIMEOUT, parse::duration)
+            .unwrap_or(default.idle_timeout),
+        write_timeout: raw
+            .read(setting::WRITE_TIMEOUT, parse::duration)
+            .unwrap_or(default.write_timeout),
+        ..default
     }
 }
 

@@ -91,6 +91,31 @@ pub(crate) const MAX_WAITING: Setting = setting(
     "N",
     "Calls that may wait; one more gets 429 [default: 256]",
 );
+pub(crate) const MAX_CONNECTIONS: Setting = setting(
+    "max_connections",
+    "N",
+    "Open connections; one more waits until another closes [default: 16384]",
+);
+pub(crate) const HEADER_TIMEOUT: Setting = setting(
+    "header_timeout",
+    "DURATION",
+    "How long the header of a request may take to arrive, such as 10s [default: 10s]",
+);
+pub(crate) const BODY_TIMEOUT: Setting = setting(
+    "body_timeout",
+    "DURATION",
+    "How long the body of a request may take to arrive; longer gets 408 [default: 30s]",
+);
+pub(crate) const IDLE_TIMEOUT: Setting = setting(
+    "idle_timeout",
+    "DURATION",
+    "How long a connection without a request is kept [default: 75s]",
+);
+pub(crate) const WRITE_TIMEOUT: Setting = setting(
+    "write_timeout",
+    "DURATION",
+    "How long a reader may take nothing of its answer before it is cut off [default: 30s]",
+);
 pub(crate) const DRAIN_TIMEOUT: Setting = setting(
     "drain_timeout",
     "DURATION",
@@ -205,6 +230,11 @@ pub(crate) const ALL: &[Setting] = &[
     MAX_BATCHED_TOKENS,
     KV_CACHE_MEMORY,
     MAX_WAITING,
+    MAX_CONNECTIONS,
+    HEADER_TIMEOUT,
+    BODY_TIMEOUT,
+    IDLE_TIMEOUT,
+    WRITE_TIMEOUT,
     DRAIN_TIMEOUT,
     GATE_ATTEMPTS_MAX,
     GATE_DISCARDED_TOKENS_MAX,

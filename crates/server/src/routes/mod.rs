@@ -6,6 +6,7 @@ mod embeddings;
 mod inference;
 mod keys;
 mod life;
+mod loading;
 mod models;
 mod openapi;
 mod probes;
@@ -14,6 +15,8 @@ mod rulesets;
 mod signers;
 mod tokens;
 mod usage;
+
+pub(crate) use loading::loading;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -26,7 +29,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::ask::{ChatRequest, CompletionRequest, MessagesRequest, ResponsesRequest};
 use crate::auth::Permission;
 use crate::error::ApiError;
-use crate::middleware::{answer_panic, name_request, refuse_encodings, speak_anthropic};
+use crate::middleware::{
+    answer_panic, close_connection, count_answer, name_request, refuse_encodings, speak_anthropic,
+};
 use crate::state::AppState;
 use crate::wire::admin::{
     BindingBody, KeyBody, KeyChangeFields, List, NewKeyBody, NewKeyFields, TargetFields,
@@ -57,8 +62,10 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(refuse_encodings))
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(from_fn_with_state(app.clone(), close_connection))
+        .layer(from_fn_with_state(app.clone(), count_answer))
         // Outermost, so that errors of all others carry the request's name too.
-        .layer(from_fn_with_state(app.clone(), name_request))
+        .layer(from_fn(name_request))
         .with_state(app)
 }
 

@@ -13,8 +13,8 @@ use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread, SystemC
 use portcullis_ledger::{KeyKind, RecordKeys, Recorder, RecorderConfig, Started, Timestamp};
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
-    AppState, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedEmbedder, ServedModel,
-    ServerConfig, TextPolicy, WallClock, router,
+    AppState, ConnectionLimits, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedEmbedder,
+    ServedModel, ServerConfig, TextPolicy, WallClock, router,
 };
 use portcullis_sign::SecretKey;
 use portcullis_store::{
@@ -45,6 +45,7 @@ pub(crate) const ACT: Act<'static> = Act {
 /// How a server differs from the usual one.
 pub(crate) struct Setup {
     pub(crate) config: ServerConfig,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) step_time: Duration,
     pub(crate) max_waiting: usize,
     pub(crate) max_num_seqs: usize,
@@ -76,6 +77,7 @@ impl Default for Setup {
                 rule_signatures: RuleSignatures::AllowUnsigned,
                 ..ServerConfig::default()
             },
+            connections: ConnectionLimits::DEFAULT,
             step_time: Duration::ZERO,
             max_waiting: 64,
             max_num_seqs: 16,

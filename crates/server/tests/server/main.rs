@@ -24,6 +24,8 @@ mod limits;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod loading;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod openapi;
@@ -39,6 +41,8 @@ mod records;
 mod responses;
 #[cfg(test)]
 mod signatures;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
