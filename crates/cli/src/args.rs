@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::config::setting::{self, Setting};
@@ -321,8 +321,13 @@ impl<S: SettingSet> Args for SettingArgs<S> {
 
 impl<S: SettingSet> FromArgMatches for SettingArgs<S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given =
-            |setting: &Setting| Some((*setting, matches.get_one::<String>(setting.key)?.clone()));
+        let given = |setting: &Setting| {
+            let texts: Vec<&str> = matches
+                .get_many::<String>(setting.key)?
+                .map(String::as_str)
+                .collect();
+            Some((*setting, texts.join(",")))
+        };
         let file = matches.get_one::<PathBuf>("config").cloned();
         let settings = Self::taken().filter_map(given).collect();
         Ok(Self {
@@ -338,10 +343,15 @@ impl<S: SettingSet> FromArgMatches for SettingArgs<S> {
 }
 
 fn argument(setting: &'static Setting) -> Arg {
+    let action = match setting.is_list {
+        true => ArgAction::Append,
+        false => ArgAction::Set,
+    };
     Arg::new(setting.key)
         .long(setting.flag())
         .value_name(setting.value_name)
         .help(setting.help)
+        .action(action)
         // So that `--max-num-seqs -1` gets the answer that says what is allowed.
         .allow_negative_numbers(true)
 }
@@ -399,6 +409,19 @@ mod tests {
             .map(|(s, text)| (s.key, text.as_str()))
             .collect();
         assert_eq!(given, [("bind", "nowhere"), ("max_num_seqs", "-1")]);
+    }
+
+    #[test]
+    fn a_list_may_be_given_more_than_once() {
+        let line =
+            "portcullis serve --cors-origin https://a.example --cors-origin https://b.example";
+        let Command::Serve(args) = parse(line).unwrap().command else {
+            panic!("not serve")
+        };
+        let (setting, text) = &args.flags().settings[0];
+        assert_eq!(setting.key, "cors_origin");
+        assert_eq!(text, "https://a.example,https://b.example");
+        assert!(parse("portcullis serve --bind a --bind b").is_err());
     }
 
     #[test]

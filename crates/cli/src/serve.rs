@@ -15,7 +15,7 @@ use portcullis_ledger::ModelDigests;
 use portcullis_models::Decoder;
 use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig};
+use portcullis_server::{AppState, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig, Tls};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -128,10 +128,21 @@ async fn warn_of_unsigned_rules(config: &Config, store: &dyn Store) -> Result<()
 
 /// Before anything slow: a port in use is told at once, and probes find out that the model loads.
 async fn open_door(config: &Config) -> Result<Door> {
+    let tls = config.server.tls.clone().map(Tls::load).transpose()?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(reload_on_hangup(tls, signals(SignalKind::hangup())?));
+    }
     let listener = listen(config.server.bind).await?;
-    let door = Door::open(listener, config.server.connections)?;
+    let door = Door::open(listener, config.server.connections, tls)?;
     tracing::info!("listening on {}", door.address());
     Ok(door)
+}
+
+/// What renews certificates often sends SIGHUP.
+async fn reload_on_hangup(tls: Tls, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tls.reload();
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -266,6 +277,7 @@ fn app_state(
         body_timeout: config.server.body_timeout,
         drain_timeout: config.server.drain_timeout,
         tool_format: config.model.tool_format,
+        cors: config.server.cors.clone(),
         quota: config.quota,
         key_quota: config.key_quota,
         rule_signatures: config.rule_signatures,
@@ -316,10 +328,9 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self> {
-        let of = |kind| signal(kind).context("cannot listen to signals");
         Ok(Self {
-            interrupt: of(SignalKind::interrupt())?,
-            terminate: of(SignalKind::terminate())?,
+            interrupt: signals(SignalKind::interrupt())?,
+            terminate: signals(SignalKind::terminate())?,
         })
     }
 
@@ -329,4 +340,8 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+fn signals(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("cannot listen to signals")
 }

@@ -61,7 +61,8 @@ impl fmt::Display for Welcome<'_> {
         let data_dir = self.config.data_dir.display();
         writeln!(
             f,
-            "Portcullis is ready at http://{} ({seconds:.1} s)",
+            "Portcullis is ready at {}://{} ({seconds:.1} s)",
+            self.scheme(),
             self.address
         )?;
         writeln!(f)?;
@@ -91,6 +92,13 @@ impl fmt::Display for Welcome<'_> {
 }
 
 impl Welcome<'_> {
+    fn scheme(&self) -> &'static str {
+        match self.config.server.tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
     fn records(&self) -> String {
         match self.num_entries {
             Some(entries) => {
@@ -149,8 +157,9 @@ impl Welcome<'_> {
             "seed": demo::SEED,
         });
         format!(
-            "curl -s http://{}/v1/chat/completions -H 'Content-Type: application/json' \\\n  \
+            "curl -s {}://{}/v1/chat/completions -H 'Content-Type: application/json' \\\n  \
              -H 'Authorization: Bearer {}' \\\n  -d {}",
+            self.scheme(),
             reachable(self.address),
             demo.inference_key,
             shell_word(&body.to_string()),

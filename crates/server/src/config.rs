@@ -10,6 +10,7 @@ use portcullis_text::{EncoderTokenizer, ToolFormat};
 use portcullis_types::TokenId;
 
 use crate::budget::KeyQuota;
+use crate::cors::Cors;
 use crate::trust::RuleSignatures;
 
 /// What one connection may take, and how many there may be.
@@ -72,6 +73,8 @@ pub struct ServerConfig {
     pub open_on_loopback: bool,
     /// How the model calls tools, where its template does not tell.
     pub tool_format: Option<ToolFormat>,
+    /// Which pages in browsers may call.
+    pub cors: Cors,
     /// What the gate may spend on one call; its choices share it.
     pub quota: Quota,
     /// What the gate may spend on the calls of one key.
@@ -95,6 +98,7 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(30),
             open_on_loopback: true,
             tool_format: None,
+            cors: Cors::Off,
             quota: Quota::default(),
             key_quota: KeyQuota::default(),
             rule_signatures: RuleSignatures::default(),

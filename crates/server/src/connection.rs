@@ -20,7 +20,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::activity::{Activity, Overdue};
@@ -28,6 +30,7 @@ use crate::config::ConnectionLimits;
 use crate::door::Front;
 use crate::guarded::Guarded;
 use crate::sending::{sent_in_time, while_sent};
+use crate::tls::Tls;
 
 /// How long a connection that was told to close may take to say goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,6 +52,7 @@ pub(crate) enum Stage {
 pub(crate) struct Protocols {
     builder: auto::Builder<TokioExecutor>,
     limits: ConnectionLimits,
+    tls: Option<Tls>,
     front: Arc<Front>,
     stage: watch::Receiver<Stage>,
 }
@@ -56,12 +60,14 @@ pub(crate) struct Protocols {
 impl Protocols {
     pub(crate) fn new(
         limits: ConnectionLimits,
+        tls: Option<Tls>,
         front: Arc<Front>,
         stage: watch::Receiver<Stage>,
     ) -> Self {
         Self {
             builder: builder(&limits),
             limits,
+            tls,
             front,
             stage,
         }
@@ -72,7 +78,20 @@ impl Protocols {
     }
 
     /// Answers the requests of one connection until it ends.
-    pub(crate) async fn answer<C>(&self, stream: C)
+    pub(crate) async fn serve(&self, stream: TcpStream) {
+        let Some(tls) = &self.tls else {
+            return self.answer(stream).await;
+        };
+        let handshake = tokio::select! {
+            shaken = timeout(self.limits.header_timeout, tls.shake_hands(stream)) => shaken,
+            () = reached(self.stage(), Stage::Closing) => return,
+        };
+        if let Ok(Some(stream)) = handshake {
+            self.answer(stream).await;
+        }
+    }
+
+    async fn answer<C>(&self, stream: C)
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

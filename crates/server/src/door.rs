@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::config::ConnectionLimits;
 use crate::connection::{Protocols, Stage, reached};
 use crate::routes::loading;
+use crate::tls::Tls;
 
 /// How long nothing is accepted after that has failed because files or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -49,11 +50,16 @@ impl Front {
 }
 
 impl Door {
-    /// Begins to answer, in tasks of the runtime that this is called in.
+    /// Begins to answer, in tasks of the runtime that this is called in; with `tls` to who speaks TLS
+    /// alone.
     ///
     /// # Errors
     /// The listener has no address.
-    pub fn open(listener: TcpListener, limits: ConnectionLimits) -> io::Result<Self> {
+    pub fn open(
+        listener: TcpListener,
+        limits: ConnectionLimits,
+        tls: Option<Tls>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let front = Arc::new(Front {
             loading: loading(),
@@ -61,8 +67,8 @@ impl Door {
         });
         let (stage, follow) = watch::channel(Stage::Open);
         let seats = Seats::new(limits.max_connections);
-        let protocols = Protocols::new(limits, Arc::clone(&front), follow);
-        let accepting = tokio::spawn(accept(listener, seats.clone(), Arc::new(protocols)));
+        let protocols = Protocols::new(limits, tls.clone(), Arc::clone(&front), follow);
+        let accepting = tokio::spawn(accept(listener, seats.clone(), Arc::new(protocols), tls));
         Ok(Self {
             address,
             front,
@@ -118,7 +124,7 @@ impl Door {
     }
 }
 
-async fn accept(listener: TcpListener, seats: Seats, protocols: Arc<Protocols>) {
+async fn accept(listener: TcpListener, seats: Seats, protocols: Arc<Protocols>, tls: Option<Tls>) {
     let closing = reached(protocols.stage(), Stage::Closing);
     let accepting = async {
         loop {
@@ -126,7 +132,7 @@ async fn accept(listener: TcpListener, seats: Seats, protocols: Arc<Protocols>) 
             let stream = next(&listener).await;
             let protocols = Arc::clone(&protocols);
             tokio::spawn(async move {
-                protocols.answer(stream).await;
+                protocols.serve(stream).await;
                 drop(seat);
             });
         }
@@ -134,6 +140,14 @@ async fn accept(listener: TcpListener, seats: Seats, protocols: Arc<Protocols>) 
     tokio::select! {
         () = closing => {}
         never = accepting => never,
+        () = follow_files(tls) => {}
+    }
+}
+
+async fn follow_files(tls: Option<Tls>) {
+    match tls {
+        Some(tls) => tls.follow_files().await,
+        None => std::future::pending().await,
     }
 }
 

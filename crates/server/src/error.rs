@@ -39,7 +39,8 @@ pub(crate) struct ApiError {
 }
 
 /// Names the record of a call, also on answers without a body of ours.
-static X_ADMISSIBILITY_RECORD: HeaderName = HeaderName::from_static("x-admissibility-record");
+pub(crate) const X_ADMISSIBILITY_RECORD: HeaderName =
+    HeaderName::from_static("x-admissibility-record");
 
 /// The answer with the name of its record.
 pub(crate) fn with_record(mut response: Response, record: Option<&RecordId>) -> Response {
@@ -47,7 +48,7 @@ pub(crate) fn with_record(mut response: Response, record: Option<&RecordId>) -> 
         && let Ok(value) = HeaderValue::from_str(id.as_str())
     {
         let headers = response.headers_mut();
-        headers.insert(X_ADMISSIBILITY_RECORD.clone(), value);
+        headers.insert(X_ADMISSIBILITY_RECORD, value);
     }
     response
 }

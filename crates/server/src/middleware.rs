@@ -12,7 +12,8 @@ use crate::error::ApiError;
 use crate::ids::new_id;
 use crate::state::App;
 
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name of a call, in requests and answers.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Characters of a request id that is taken over, at most.
 const REQUEST_ID_MAX: usize = 128;
@@ -40,7 +41,7 @@ pub(crate) async fn name_request(
     let (route, status) = (name_of(route.as_ref()), response.status().as_u16());
     span.in_scope(|| tracing::info!(route, status, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+        response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
 }
@@ -82,7 +83,7 @@ pub(crate) async fn close_connection(
 
 fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers
-        .get(&X_REQUEST_ID)
+        .get(X_REQUEST_ID)
         .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if is_clean(id) => RequestId {

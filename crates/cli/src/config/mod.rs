@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_runner::DeviceChoice;
-use portcullis_server::{ConnectionLimits, KeyQuota, Prices, RuleSignatures, TextPolicy};
+use portcullis_server::{
+    ConnectionLimits, Cors, KeyQuota, Prices, RuleSignatures, TextPolicy, TlsFiles,
+};
 use portcullis_store::{DeploymentName, TextClass};
 use portcullis_text::ToolFormat;
 
@@ -85,6 +87,9 @@ pub(crate) struct EngineLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerSettings {
     pub(crate) bind: SocketAddr,
+    /// `None` is plain HTTP.
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) cors: Cors,
     pub(crate) connections: ConnectionLimits,
     pub(crate) body_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -234,6 +239,10 @@ impl ServerSettings {
             bind: raw
                 .read(setting::BIND, parse::address)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000))),
+            tls: read_tls(raw),
+            cors: raw
+                .read(setting::CORS_ORIGIN, parse::origins)
+                .unwrap_or_default(),
             connections: read_connections(raw),
             body_timeout: raw
                 .read(setting::BODY_TIMEOUT, parse::duration)
@@ -241,6 +250,29 @@ impl ServerSettings {
             drain_timeout: raw
                 .read(setting::DRAIN_TIMEOUT, parse::duration)
                 .unwrap_or(Duration::from_secs(30)),
+        }
+    }
+}
+
+fn read_tls(raw: &mut RawConfig) -> Option<TlsFiles> {
+    let cert = raw.read(setting::TLS_CERT, parse::path);
+    let key = raw.read(setting::TLS_KEY, parse::path);
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            raw.missing(
+                setting::TLS_KEY,
+                "a certificate is of no use without its key",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            raw.missing(
+                setting::TLS_CERT,
+                "a key is of no use without its certificate",
+            );
+            None
         }
     }
 }

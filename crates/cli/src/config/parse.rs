@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use portcullis_server::Prices;
+use portcullis_server::{Cors, NoOrigins, Prices};
 use portcullis_store::{DeploymentName, NameError, TextClass};
 
 use super::EmbeddingConfig;
@@ -201,6 +201,12 @@ pub(crate) fn url(text: &str) -> Parsed<String> {
     parsed
         .map(|_| text.trim_end_matches('/').to_owned())
         .ok_or_else(|| "must be a URL that begins with http:// or https://".into())
+}
+
+/// Pages in browsers that may call.
+pub(crate) fn origins(text: &str) -> Parsed<Cors> {
+    text.parse()
+        .map_err(|allowed: NoOrigins| allowed.to_string())
 }
 
 /// What clients send as `model`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::mistake::{Hint, Mistake, Mistakes, Source};
 use super::parse::Parsed;
@@ -150,7 +150,11 @@ impl RawConfig {
             let hint = Hint(nearest(key));
             return self.mistakes.push(Mistake::UnknownKey { at: source, hint });
         };
-        match text_of(value.get_ref()) {
+        let text = match value.get_ref() {
+            DeValue::Array(values) if setting.is_list => texts_of(values),
+            value => text_of(value),
+        };
+        match text {
             Some(text) => self.set(setting, text, source),
             None => {
                 let allowed = format!("must be one value, not {}", value.get_ref().type_str());
@@ -210,6 +214,11 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
         DeValue::Boolean(switch) => Some(switch.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
+}
+
+fn texts_of(values: &DeArray<'_>) -> Option<String> {
+    let texts: Option<Vec<_>> = values.iter().map(|it| text_of(it.get_ref())).collect();
+    texts.map(|texts| texts.join(","))
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

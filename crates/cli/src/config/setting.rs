@@ -14,6 +14,8 @@ pub(crate) struct Setting {
     pub(crate) foreign_variable: Option<&'static str>,
     /// Not a flag, since everyone on a machine sees the flags of its processes; never printed.
     pub(crate) is_secret: bool,
+    /// May be given several times; in the file as an array, in the environment with commas.
+    pub(crate) is_list: bool,
 }
 
 pub(crate) const MODEL: Setting = setting(
@@ -41,6 +43,22 @@ pub(crate) const BIND: Setting = setting(
     "ADDRESS",
     "Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8000]",
 );
+pub(crate) const TLS_CERT: Setting = setting(
+    "tls_cert",
+    "FILE",
+    "Certificate chain in PEM: HTTPS instead of HTTP; read again when it changes and on SIGHUP [default: none]",
+);
+pub(crate) const TLS_KEY: Setting = setting(
+    "tls_key",
+    "FILE",
+    "Private key of the certificate, in PEM [default: none]",
+);
+pub(crate) const CORS_ORIGIN: Setting = setting(
+    "cors_origin",
+    "ORIGIN",
+    "Pages in browsers that may call: https://app.example, repeatable, or * for all [default: none]",
+)
+.list();
 pub(crate) const DATA_DIR: Setting = setting(
     "data_dir",
     "DIR",
@@ -220,6 +238,9 @@ pub(crate) const ALL: &[Setting] = &[
     DEPLOYMENT,
     EMBEDDING_MODEL,
     BIND,
+    TLS_CERT,
+    TLS_KEY,
+    CORS_ORIGIN,
     DATA_DIR,
     DEVICE,
     DTYPE,
@@ -286,6 +307,11 @@ impl Setting {
         self
     }
 
+    const fn list(mut self) -> Self {
+        self.is_list = true;
+        self
+    }
+
     const fn secret(mut self) -> Self {
         self.is_secret = true;
         self
@@ -299,5 +325,6 @@ const fn setting(key: &'static str, value_name: &'static str, help: &'static str
         help,
         foreign_variable: None,
         is_secret: false,
+        is_list: false,
     }
 }

@@ -331,3 +331,53 @@ fn an_embedding_model_may_have_a_name() {
         assert!(Config::load(&given, &[HOME].into()).is_err(), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_list_may_be_given_in_several_ways() {
+    let cors = |flags: &Flags, environment: Environment| {
+        Config::load(flags, &environment).unwrap().server.cors
+    };
+    let expect: Cors = "https://a.example,https://b.example".parse().unwrap();
+    let (_dir, array) = file("cors_origin = [\"https://a.example\", \"https://b.example\"]");
+    assert_eq!(cors(&array, [HOME].into()), expect);
+    let variable = (
+        "PORTCULLIS_CORS_ORIGIN",
+        "https://a.example, https://b.example",
+    );
+    assert_eq!(cors(&Flags::default(), [HOME, variable].into()), expect);
+    assert_eq!(cors(&Flags::default(), [HOME].into()), Cors::Off);
+    let given = mistakes_of("cors_origin = \"app.example\"\nbind = [\"127.0.0.1:1\"]");
+    assert!(
+        given.contains("cors_origin \"app.example\": must be origins, such as"),
+        "{given}"
+    );
+    assert!(
+        given.contains("bind: must be one value, not array"),
+        "{given}"
+    );
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    let tls = |given: &[(Setting, &str)]| {
+        let config = Config::load(&flags(given), &[HOME].into());
+        config.map(|config| config.server.tls)
+    };
+    let (cert, key) = ((setting::TLS_CERT, "c.pem"), (setting::TLS_KEY, "k.pem"));
+    let both = TlsFiles {
+        cert: "c.pem".into(),
+        key: "k.pem".into(),
+    };
+    assert_eq!(tls(&[cert, key]), Ok(Some(both)));
+    assert_eq!(tls(&[]), Ok(None));
+    let mistakes = tls(&[cert]).unwrap_err().to_string();
+    assert!(
+        mistakes.contains("--tls-key: a certificate is of no use without its key"),
+        "{mistakes}"
+    );
+    let mistakes = tls(&[key]).unwrap_err().to_string();
+    assert!(
+        mistakes.contains("--tls-cert: a key is of no use without its certificate"),
+        "{mistakes}"
+    );
+}

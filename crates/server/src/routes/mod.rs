@@ -24,6 +24,7 @@ use axum::extract::{Query, Request};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use serde_json::Value;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ask::{ChatRequest, CompletionRequest, MessagesRequest, ResponsesRequest};
@@ -62,6 +63,8 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(refuse_encodings))
         .layer(CatchPanicLayer::custom(answer_panic))
+        // Before any handler: what a browser asks first comes without a key.
+        .layer(option_layer(app.config.cors.layer()))
         .layer(from_fn_with_state(app.clone(), close_connection))
         .layer(from_fn_with_state(app.clone(), count_answer))
         // Outermost, so that errors of all others carry the request's name too.

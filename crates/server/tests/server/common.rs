@@ -14,7 +14,7 @@ use portcullis_ledger::{KeyKind, RecordKeys, Recorder, RecorderConfig, Started, 
 use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
     AppState, ConnectionLimits, Ledger, Prices, RuleSignatures, SamplingDefaults, ServedEmbedder,
-    ServedModel, ServerConfig, TextPolicy, WallClock, router,
+    ServedModel, ServerConfig, TextPolicy, Tls, WallClock, router,
 };
 use portcullis_sign::SecretKey;
 use portcullis_store::{
@@ -46,6 +46,7 @@ pub(crate) const ACT: Act<'static> = Act {
 pub(crate) struct Setup {
     pub(crate) config: ServerConfig,
     pub(crate) connections: ConnectionLimits,
+    pub(crate) tls: Option<Tls>,
     pub(crate) step_time: Duration,
     pub(crate) max_waiting: usize,
     pub(crate) max_num_seqs: usize,
@@ -78,6 +79,7 @@ impl Default for Setup {
                 ..ServerConfig::default()
             },
             connections: ConnectionLimits::DEFAULT,
+            tls: None,
             step_time: Duration::ZERO,
             max_waiting: 64,
             max_num_seqs: 16,

@@ -21,13 +21,13 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) async fn start(setup: Setup) -> Self {
-        let limits = setup.connections;
+        let (limits, tls) = (setup.connections, setup.tls.clone());
         let server = Server::with(setup).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let door = Door::open(listener, limits).unwrap();
+        let door = Door::open(listener, limits, tls).unwrap();
         let serving = door.serve(server.state.clone(), shutdown, std::future::pending());
         let ended = tokio::spawn(serving);
         Self {
@@ -36,6 +36,11 @@ impl Live {
             stop: Some(stop),
             ended,
         }
+    }
+
+    /// Tells the server to stop.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Sends a chat request and leaves the rest to the test.
@@ -155,7 +160,7 @@ async fn shutdown_finishes_what_runs_and_takes_nothing_new() {
     let body = with(say("forever"), json!({"max_tokens": 60, "stream": true}));
     let mut running = live.open(&body).await;
     read_until(&mut running, "\"content\":\"a\"").await;
-    live.stop.take().unwrap().send(()).unwrap();
+    live.stop();
     live.until(|_| live.server.engine.is_draining()).await;
     let health = ask_and_keep(&live, "/health").await;
     for said in [
@@ -202,7 +207,7 @@ async fn shutdown_does_not_wait_longer_than_it_is_told() {
     let body = with(say("forever"), json!({"max_tokens": 400, "stream": true}));
     let mut running = live.open(&body).await;
     read_until(&mut running, "\"content\":\"a\"").await;
-    live.stop.take().unwrap().send(()).unwrap();
+    live.stop();
     let ended = tokio::time::timeout(Duration::from_secs(5), live.ended).await;
     ended
         .expect("twenty seconds of answer must not be waited for")

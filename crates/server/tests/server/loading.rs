@@ -14,7 +14,7 @@ use crate::listener::{read_all, read_until};
 
 async fn door() -> Door {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Door::open(listener, ConnectionLimits::DEFAULT).unwrap()
+    Door::open(listener, ConnectionLimits::DEFAULT, None).unwrap()
 }
 
 /// The head of the answer in lower case, and its body.

@@ -10,6 +10,8 @@ mod chat;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod cors;
+#[cfg(test)]
 mod echo;
 #[cfg(test)]
 mod embeddings;
@@ -43,6 +45,8 @@ mod responses;
 mod signatures;
 #[cfg(test)]
 mod slow;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
