@@ -45,8 +45,13 @@ impl Server {
     }
 
     /// Starts one by this command.
-    pub(crate) fn from(mut command: Command) -> Self {
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    pub(crate) fn from(command: Command) -> Self {
+        Self::logging_to(command, Stdio::null())
+    }
+
+    /// The same with its log.
+    pub(crate) fn logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let url = lines
@@ -54,7 +59,7 @@ impl Server {
             .map(Result::unwrap)
             .find_map(|line| {
                 line.split_whitespace()
-                    .find(|w| w.starts_with("http://"))
+                    .find(|w| w.starts_with("http://") || w.starts_with("https://"))
                     .map(String::from)
             })
             .expect("the server prints its address");
@@ -73,8 +78,12 @@ impl Server {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.process_id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status();
+        let told = Command::new("kill").args([signal, &id]).status();
         assert!(told.unwrap().success());
     }
 

@@ -15,7 +15,9 @@ use portcullis_ledger::ModelDigests;
 use portcullis_models::Decoder;
 use portcullis_runner::{CandleRunner, DeviceChoice};
 use portcullis_scheduler::SchedulerConfig;
-use portcullis_server::{AppState, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig, Tls};
+use portcullis_server::{
+    AppState, ConnectionLimits, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig, Tls,
+};
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -38,6 +40,8 @@ use crate::{doctor, ledger, log, model_digests, output};
 const AGEING_STEPS: u64 = 256;
 /// Pieces of text that wait for a slow reader before they are merged.
 const STREAM_BUFFER: usize = 64;
+/// Files that are open besides connections: the store, the log, weights, threads.
+const FILES_BESIDE: u64 = 256;
 /// How long tasks may take to notice that it is over.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,7 +51,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// It could not start, or the listener failed.
 pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let config = Config::load(args.flags(), environment)?;
-    log::start(&config.log)?;
+    let _logging = log::start(&config.log)?;
     warn_of_misspelt_variables(environment);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let runtime = Runtime::new().context("cannot start threads")?;
@@ -132,10 +136,25 @@ async fn open_door(config: &Config) -> Result<Door> {
     if let Some(tls) = tls.clone() {
         tokio::spawn(reload_on_hangup(tls, signals(SignalKind::hangup())?));
     }
+    provide_files(config.server.connections);
     let listener = listen(config.server.bind).await?;
     let door = Door::open(listener, config.server.connections, tls)?;
     tracing::info!("listening on {}", door.address());
     Ok(door)
+}
+
+/// Every connection takes a file, and most systems let a process raise its own limit.
+fn provide_files(limits: ConnectionLimits) {
+    let max_connections = u64::from(limits.max_connections);
+    let wanted = max_connections + FILES_BESIDE;
+    // Where it cannot be raised, what there is has to do.
+    let files = rlimit::increase_nofile_limit(wanted).unwrap_or_default();
+    if files < wanted {
+        tracing::warn!(
+            "this process may open {files} files, too few for {max_connections} connections: raise \
+             `ulimit -n`, or lower --max-connections"
+        );
+    }
 }
 
 /// What renews certificates often sends SIGHUP.

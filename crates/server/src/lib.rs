@@ -39,6 +39,7 @@ mod stream;
 mod tally;
 mod tls;
 mod tools;
+mod trace;
 mod trust;
 mod validate;
 mod vocabulary;

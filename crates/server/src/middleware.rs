@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::error::ApiError;
 use crate::ids::new_id;
 use crate::state::App;
+use crate::trace;
 
 /// The name of a call, in requests and answers.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,9 +37,11 @@ pub(crate) async fn name_request(
     let name = request_id(request.headers());
     let id = name.id.clone();
     request.extensions_mut().insert(name);
-    let span = tracing::info_span!("request", id);
+    let route = name_of(route.as_ref());
+    let span = trace::request(&id, route, request.headers());
     let mut response = next.run(request).instrument(span.clone()).await;
-    let (route, status) = (name_of(route.as_ref()), response.status().as_u16());
+    let status = response.status().as_u16();
+    span.record("status", status);
     span.in_scope(|| tracing::info!(route, status, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, value);

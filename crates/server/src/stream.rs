@@ -20,6 +20,7 @@ use portcullis_ledger::{Outcome, RecordId};
 use portcullis_types::{FinishReason, Usage};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::{Instrument, Span, info_span};
 
 use crate::budget::Reservation;
 use crate::error::ApiError;
@@ -28,6 +29,7 @@ use crate::record::{CallRecord, Facts};
 use crate::serve::RunningCall;
 use crate::state::App;
 use crate::tally::Tally;
+use crate::trace;
 
 /// What is handed to the engine and to the log.
 pub(crate) struct Submission {
@@ -60,6 +62,7 @@ struct Running {
     tally: Tally,
     /// `None` where nothing is recorded, and once it is closed.
     record: Option<CallRecord>,
+    span: Span,
     reservation: Reservation,
     /// Among the calls of its key.
     place: Place,
@@ -110,11 +113,13 @@ impl Events {
         let counted = app.calls.begin();
         let (streams, choices) = submit_all(app, requests).inspect_err(|_| place.forgo())?;
         let record = CallRecord::open(app, &facts)?;
+        let record_id = record.as_ref().map(|record| record.id().clone());
+        let span = trace::generation(&app.model.deployment, choices, record_id.as_ref());
         reservation.begin();
         Ok(Self {
             replay: VecDeque::new(),
             choices,
-            record_id: record.as_ref().map(|record| record.id().clone()),
+            record_id,
             running: Some(Running {
                 app: Arc::clone(app),
                 streams,
@@ -122,6 +127,7 @@ impl Events {
                 released_at: vec![None; choices],
                 tally,
                 record,
+                span,
                 reservation,
                 place,
                 cut_off: app.cut_off.subscribe(),
@@ -219,7 +225,9 @@ impl Events {
         let running = self.running();
         let outcome = running.tally.outcome();
         if let Some(record) = running.record.take() {
-            record.close(outcome, &running.tally).await?;
+            let closed = record.close(outcome, &running.tally);
+            let span = info_span!(parent: &running.span, "record");
+            closed.instrument(span).await?;
         }
         // Before the reader learns that it is over, and calls again.
         running.place.end();
@@ -314,8 +322,12 @@ impl Running {
             End::Failed(_) => self.tally.note_failure(),
             End::Finished(_) | End::Cancelled => {}
         }
+        trace::note_choice(&self.span, choice, end, timings);
         self.tally.note_end(choice, usage, report, timings.gate);
         self.place.note_usage(&self.tally.usage());
+        if self.open == 0 {
+            trace::note_call(&self.span, &self.tally.usage());
+        }
     }
 
     fn measure_release(&mut self, choice: usize, admitted: &Admitted) {

@@ -128,6 +128,8 @@ pub(crate) struct LogConfig {
     pub(crate) format: LogFormat,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub(crate) filter: String,
+    /// Where spans are sent.
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -441,6 +443,7 @@ impl LogConfig {
             filter: raw
                 .read(setting::LOG_LEVEL, parse::log_filter)
                 .unwrap_or_else(|| "info".to_owned()),
+            otlp_endpoint: raw.read(setting::OTLP_ENDPOINT, parse::url),
         }
     }
 }

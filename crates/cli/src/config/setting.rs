@@ -225,6 +225,12 @@ pub(crate) const LOG_FORMAT: Setting = setting(
     "FORMAT",
     "Log lines on stderr as text or json [default: text]",
 );
+pub(crate) const OTLP_ENDPOINT: Setting = setting(
+    "otlp_endpoint",
+    "URL",
+    "Where spans are sent, by OTLP over HTTP, such as http://localhost:4318 [default: nowhere]",
+)
+.known_elsewhere_as("OTEL_EXPORTER_OTLP_ENDPOINT");
 pub(crate) const LOG_LEVEL: Setting = setting(
     "log_level",
     "LEVEL",
@@ -276,6 +282,7 @@ pub(crate) const ALL: &[Setting] = &[
     HUB_OFFLINE,
     LOG_FORMAT,
     LOG_LEVEL,
+    OTLP_ENDPOINT,
 ];
 
 /// What fetching and describing a model needs.

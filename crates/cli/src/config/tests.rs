@@ -52,7 +52,8 @@ fn nothing_given_is_the_demo_on_loopback() {
         config.log,
         LogConfig {
             format: LogFormat::Text,
-            filter: "info".into()
+            filter: "info".into(),
+            otlp_endpoint: None,
         }
     );
     assert!(config.engine.max_num_seqs > 0 && config.engine.kv_cache_bytes.is_none());

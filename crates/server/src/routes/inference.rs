@@ -4,6 +4,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
 
+use tracing::{Instrument, info_span};
+
 use crate::answer::{answer, refuse};
 use crate::ask::{self, MessagesRequest};
 use crate::auth::{Permission, authorise};
@@ -39,7 +41,8 @@ pub(super) async fn complete<R: InferenceRequest>(
         signers: held.signers,
         body,
     };
-    match wanted.validate(&app, origin).await {
+    let validated = wanted.validate(&app, origin);
+    match validated.instrument(info_span!("validate")).await {
         Ok(call) => {
             place.admit_prompts(&call.requests)?;
             answer(&app, call, place).await

@@ -20,7 +20,7 @@ fn impatient() -> Setup {
     let mut setup = Setup {
         connections: ConnectionLimits {
             header_timeout: ms(300),
-            idle_timeout: ms(1200),
+            idle_timeout: ms(2000),
             write_timeout: ms(600),
             ..ConnectionLimits::DEFAULT
         },
@@ -103,7 +103,7 @@ async fn an_idle_connection_is_closed_and_one_with_a_call_is_not() {
     let mut silent = TcpStream::connect(live.address).await.unwrap();
     let (said, after) = rest(&mut silent).await;
     assert_eq!(said, "");
-    assert!(after >= ms(1000), "closed after {after:?}");
+    assert!(after >= ms(1800), "closed after {after:?}");
     // Sixty steps of forty milliseconds are longer than any of the timeouts.
     let body = with(say("forever"), json!({"max_tokens": 60}));
     let answer = read_all(&mut live.open(&body).await).await;
@@ -114,14 +114,14 @@ async fn an_idle_connection_is_closed_and_one_with_a_call_is_not() {
         .await
         .unwrap();
     read_until(&mut kept, "ok").await;
-    sleep(ms(800)).await;
+    sleep(ms(600)).await;
     kept.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
     read_until(&mut kept, "ok").await;
     let (said, after) = rest(&mut kept).await;
     assert_eq!(said, "");
-    assert!(after >= ms(1000), "closed after {after:?}");
+    assert!(after >= ms(1800), "closed after {after:?}");
 }
 
 /// Much to send, in a moment.
@@ -202,12 +202,10 @@ async fn who_finds_all_seats_taken_waits_for_one() {
     assert!(early.is_err(), "a fourth was answered: {early:?}");
     kept.pop();
     assert!(late.await.starts_with("HTTP/1.1 200"));
-    // Nor do the idle ones keep their seats for good.
-    let began = Instant::now();
-    for _ in 0..3 {
-        assert!(live.get("/live").await.starts_with("HTTP/1.1 200"));
-    }
-    assert!(began.elapsed() < Duration::from_secs(3));
+    // Nor do idle ones keep their seats for good.
+    kept.push(TcpStream::connect(live.address).await.unwrap());
+    let freed = timeout(Duration::from_secs(10), live.get("/live")).await;
+    assert!(freed.unwrap().starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
