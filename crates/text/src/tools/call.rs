@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Bytes within which the name and the key of the arguments must have come: what comes later is
-/// read as a whole.
+/// Bytes within which the name and the key of the arguments must have come; otherwise it is no call.
 const HEAD_BYTES_MAX: usize = 1024;
 
 /// What a piece of a call's text came to.
@@ -78,8 +77,10 @@ impl CallReader {
     }
 
     fn read_head(&mut self, is_offered: impl Fn(&str) -> bool) -> Step {
-        match head(&self.raw) {
-            None if self.raw.len() <= HEAD_BYTES_MAX => Step::More,
+        // However much has come at once, no more of it counts.
+        let seen = self.raw.floor_char_boundary(HEAD_BYTES_MAX);
+        match head(&self.raw[..seen]) {
+            None if seen == self.raw.len() => Step::More,
             None => self.give_up(),
             Some(Head::NoCall) => self.give_up(),
             Some(Head::AnotherOrder) => {

@@ -178,9 +178,13 @@ impl ToolParser {
     fn expect_name(&mut self, pieces: &mut Pieces) -> Goes {
         const NAME_BYTES_MAX: usize = 256;
         const ARGS: &str = "[ARGS]";
-        let Some(end) = self.held.find(['[', '{']) else {
-            return self.held.len() > NAME_BYTES_MAX && self.take_back(pieces);
-        };
+        let end = self.held.find(['[', '{']).unwrap_or(self.held.len());
+        if end > NAME_BYTES_MAX {
+            return self.take_back(pieces);
+        }
+        if end == self.held.len() {
+            return false;
+        }
         let (name, rest) = self.held.split_at(end);
         let arguments = rest.strip_prefix(ARGS).unwrap_or(rest).trim_start();
         let is_partial = rest.len() < ARGS.len() && ARGS.starts_with(rest);
@@ -230,9 +234,9 @@ impl ToolParser {
                 self.go_to(State::After)
             }
             Step::NoCall(raw) => {
-                let announced = std::mem::take(&mut self.announced);
-                pieces.say(&(announced + &raw));
-                self.go_to(State::Text { blank: false })
+                // A call may yet begin in it: more may have come at once than showed that this is none.
+                self.held = raw;
+                self.take_back(pieces)
             }
         }
     }

@@ -12,4 +12,5 @@ mod encoder_tokenizer;
 mod golden;
 mod loading;
 mod support;
+mod tool_law;
 mod tools;

@@ -1,61 +1,13 @@
 //! Tool calls: whatever way an answer is cut, the same is said and called.
 
-use std::sync::Arc;
-
-use portcullis_text::{Piece, ToolFormat, ToolParser};
+use portcullis_text::{Piece, ToolFormat};
 use proptest::prelude::*;
+
+use crate::tool_law::{every_way, parser};
 
 const HERMES: ToolFormat = ToolFormat::Hermes;
 const LLAMA: ToolFormat = ToolFormat::Llama3;
 const MISTRAL: ToolFormat = ToolFormat::Mistral;
-
-/// What an answer came to: what is said, and each call.
-type Answer = (String, Vec<(String, String)>);
-
-fn parser(format: ToolFormat) -> ToolParser {
-    let offered: Arc<[String]> = ["weather", "time"].map(str::to_owned).into();
-    ToolParser::new(format, offered)
-}
-
-fn read<'a>(mut parser: ToolParser, parts: impl IntoIterator<Item = &'a str>) -> Answer {
-    let mut pieces: Vec<Piece> = parts
-        .into_iter()
-        .flat_map(|part| parser.push(part))
-        .collect();
-    pieces.extend(parser.finish());
-    let mut answer = Answer::default();
-    for piece in pieces {
-        match piece {
-            Piece::Text(text) => answer.0.push_str(&text),
-            Piece::Call { index, name } => {
-                assert_eq!(index, answer.1.len());
-                answer.1.push((name, String::new()));
-            }
-            Piece::Arguments { index, json } => {
-                assert_eq!(index + 1, answer.1.len());
-                answer.1[index].1.push_str(&json);
-            }
-        }
-    }
-    answer
-}
-
-/// The answer, the same for the text as a whole, in single characters, and cut anywhere in two.
-fn every_way(parser: &ToolParser, text: &str) -> Answer {
-    let whole = read(parser.clone(), [text]);
-    let cuts = text.char_indices().map(|(at, _)| at);
-    for (at, rest) in cuts.map(|at| text.split_at(at)) {
-        assert_eq!(
-            read(parser.clone(), [at, rest]),
-            whole,
-            "cut before {rest:?}"
-        );
-    }
-    let single: Vec<String> = text.chars().map(String::from).collect();
-    let single = single.iter().map(String::as_str);
-    assert_eq!(read(parser.clone(), single), whole, "in characters");
-    whole
-}
 
 #[track_caller]
 fn expect(format: ToolFormat, text: &str, said: &str, calls: &[(&str, &str)]) {
@@ -155,6 +107,43 @@ fn what_is_no_call_is_said() {
     }
 }
 
+/// However much came at once: what shows that one call is none must not swallow the next.
+#[test]
+fn a_call_may_follow_what_is_none() {
+    let call = "<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>";
+    for none in [
+        "<tool_call>{[",
+        "<tool_call>{\"a\": 1}",
+        "<tool_call>{\"name\": \"rm\", \"arguments\": {}}</tool_call>",
+        "<tool_call>{\"type\": 7}",
+    ] {
+        expect(HERMES, &format!("{none}{call}"), none, &[("time", "{}")]);
+    }
+    let (none, call) = ("[TOOL_CALLS]rm{}", "[TOOL_CALLS]time{}");
+    expect(MISTRAL, &format!("{none}{call}"), none, &[("time", "{}")]);
+}
+
+#[test]
+fn heads_and_names_are_bounded_however_they_are_cut() {
+    let padded = |blanks| {
+        format!(
+            "{{{}\"name\": \"time\", \"parameters\": {{}}}}",
+            " ".repeat(blanks)
+        )
+    };
+    expect(LLAMA, &padded(900), "", &[("time", "{}")]);
+    for blanks in [992, 993, 994, 1020, 1024, 2000] {
+        every_way(&parser(LLAMA), &padded(blanks));
+    }
+    expect(LLAMA, &padded(2000), &padded(2000), &[]);
+    for len in [255, 256, 257, 400] {
+        let text = format!("[TOOL_CALLS]{}{{}}", "n".repeat(len));
+        expect(MISTRAL, &text, &text, &[]);
+        let blank = format!("[TOOL_CALLS]time{}{{}}", " ".repeat(len));
+        every_way(&parser(MISTRAL), &blank);
+    }
+}
+
 #[test]
 fn arguments_are_given_as_they_come() {
     let mut parser = parser(LLAMA);
@@ -233,10 +222,6 @@ proptest! {
     fn any_soup_reads_the_same_however_it_is_cut(text in soup(), format in 0..3usize, opened: bool) {
         let parser = parser(ToolFormat::ALL[format]);
         let parser = if opened { parser.opened() } else { parser };
-        let (said, calls) = every_way(&parser, &text);
-        // Without a call all of it is said, but the blank around what announced one.
-        if calls.is_empty() {
-            prop_assert_eq!(said.trim(), text.trim());
-        }
+        every_way(&parser, &text);
     }
 }
