@@ -227,6 +227,10 @@ fn weights() {
          loaded",
     );
     check_weights(
+        |dir| std::fs::write(file(dir), many_tensors(100_000)).unwrap(),
+        "tensor model.embed_tokens.weight is missing in DIR; expected shape [64, 32]",
+    );
+    check_weights(
         |dir| edit_config(dir, json!({"intermediate_size": 50})),
         "DIR/model.safetensors: tensor model.layers.0.mlp.gate_proj.weight has shape [48, 32]; \
          config.json asks for [50, 32]",
@@ -235,6 +239,15 @@ fn weights() {
         |dir| edit_config(dir, json!({"attention_bias": true})),
         "tensor model.layers.0.self_attn.q_proj.bias is missing in DIR; expected shape [32]",
     );
+}
+
+/// A sound file that no model has.
+fn many_tensors(count: usize) -> Vec<u8> {
+    let tensor = |at: usize| json!({"dtype": "U8", "shape": [1], "data_offsets": [at, at + 1]});
+    let tensors = (0..count).map(|at| (format!("t{at}"), tensor(at)));
+    let header = Value::Object(tensors.collect()).to_string();
+    let len = (header.len() as u64).to_le_bytes();
+    [&len, header.as_bytes(), &vec![0; count]].concat()
 }
 
 #[test]
