@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod keys;
 mod life;
+mod logs;
 mod models;
 mod rules;
 mod running;

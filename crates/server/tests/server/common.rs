@@ -488,7 +488,8 @@ fn write_tokenizer(dir: &std::path::Path) {
     });
     let config = json!({
         "eos_token": "<|end|>",
-        "chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}=>",
+        "chat_template": "{% for t in tools or [] %}tool: {{ t|tojson }}\n{% endfor %}\
+                          {% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}=>",
     });
     std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();

@@ -45,16 +45,7 @@ impl Live {
 
     /// Sends a chat request and leaves the rest to the test.
     pub(crate) async fn open(&self, body: &Value) -> TcpStream {
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body.as_bytes()).await.unwrap();
-        stream
+        open(self.address, body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
@@ -74,6 +65,19 @@ impl Live {
         }
         panic!("never came: {:?}", self.server.engine.status());
     }
+}
+
+pub(crate) async fn open(address: SocketAddr, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    stream
 }
 
 pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
@@ -233,7 +237,7 @@ async fn many_streams_at_once_are_not_mixed_up() {
 }
 
 /// The text of a streamed answer with its chunked transfer encoding.
-fn said(answer: &str) -> String {
+pub(crate) fn said(answer: &str) -> String {
     let events = answer
         .lines()
         .filter_map(|line| line.strip_prefix("data: {"));
