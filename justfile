@@ -50,7 +50,7 @@ gate-proof CASES="1000000":
 grammar-memory GRAMMARS="10000":
     PORTCULLIS_GRAMMARS={{GRAMMARS}} cargo test --release -p portcullis-gate --test grammar_memory -- --nocapture
 
-# Fuzzes the gate, each target for so many seconds (needs a C++ compiler).
+# Fuzzes what reads what others wrote, each target for so many seconds (needs a C++ compiler).
 fuzz SECONDS="60":
     scripts/fuzz all {{SECONDS}}
 
