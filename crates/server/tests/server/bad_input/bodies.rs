@@ -50,7 +50,7 @@ async fn what_is_no_json_is_a_400() {
         assert_eq!(answer.error()["param"], param, "{shown}: {}", answer.text);
         assert_eq!(answer.error()["type"], "invalid_request_error");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 /// What is not read is skipped, however deep it is.
@@ -65,7 +65,7 @@ async fn deep_nesting_in_unknown_fields_costs_no_stack() {
         .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "x");
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 fn brackets() -> String {
@@ -102,7 +102,7 @@ async fn bodies_are_bounded_plain_and_json() {
         .await;
     assert_eq!(form.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(form.error()["type"], "invalid_request_error");
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 /// Every route, and every field that takes any JSON.
@@ -153,7 +153,7 @@ async fn a_hundred_thousand_brackets_are_refused_everywhere() {
         let said = answer.error()["message"].as_str().unwrap().to_owned();
         assert!(said.len() < 300, "{path}: {said}");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_body_of_a_hundred_megabytes_is_refused_before_it_comes() {
         let answer = read_until(&mut stream, "\"body_too_large\"").await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 /// A megabyte of zeros is a thousand bytes so.
@@ -189,7 +189,7 @@ async fn packed_bodies_are_not_unpacked() {
             assert_eq!(error["code"], "unsupported_content_encoding", "{path}");
         }
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -225,5 +225,5 @@ async fn text_that_is_no_unicode_is_refused() {
             );
         }
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }

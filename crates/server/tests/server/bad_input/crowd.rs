@@ -62,7 +62,7 @@ impl Crowd {
     }
 
     /// All streams, those under way and those before, said what they had to; nothing is left.
-    pub(crate) async fn is_unharmed(self) {
+    pub(crate) async fn see_unharmed(self) {
         self.is_over.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();

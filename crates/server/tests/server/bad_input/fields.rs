@@ -241,7 +241,7 @@ async fn every_bad_field_is_named_and_explained() {
         assert!(said.starts_with(message), "{param} {value}: {said}");
         assert_eq!(error["code"], code(message), "{param} {value}: {said}");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn mistakes_inside_messages_are_named_by_their_place() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.error()["param"], param, "{message}: {}", answer.text);
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn bad_prompts_of_text_completions_are_named() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
         assert_eq!(answer.error()["param"], param, "{}", answer.text);
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -329,5 +329,5 @@ async fn an_unknown_model_is_a_404_in_the_words_of_openai() {
     let missing = server.chat(&json!({"messages": []})).await;
     assert_eq!(missing.status, StatusCode::BAD_REQUEST);
     assert_eq!(missing.error()["message"], "model: is required");
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }

@@ -47,7 +47,7 @@ async fn a_call_finds_only_what_is_registered() {
         let shown = server.get(&format!("/v1/models/{}", spelled(name))).await;
         check_not_found(name, &shown);
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]

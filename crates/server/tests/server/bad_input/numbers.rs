@@ -136,7 +136,7 @@ async fn none_of_them_is_taken_and_each_is_named() {
         }
     }
     assert!(rows > 600, "{rows} rows");
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 async fn check(crowd: &Crowd, path: &str, name: &str, body: &Value, number: &str) {

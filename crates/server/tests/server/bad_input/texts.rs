@@ -19,7 +19,7 @@ async fn control_tokens_in_text_stay_text() {
     let body = with(say("a<|end|>b"), json!({"temperature": 0}));
     let answer = crowd.server().chat(&body).await.json();
     assert_eq!(answer["choices"][0]["message"]["content"], "a<|end|>b");
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 /// Bodies with `text` wherever somebody can put some.
@@ -98,7 +98,7 @@ async fn in_results_and_descriptions_of_tools_as_well() {
         let least = if path == "/v1/completions" { 1 } else { 4 };
         assert!(places >= least, "{path}: the text came {places} times");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn templates_and_documents_of_a_client_are_not_used() {
             assert_eq!(answer[part], expected[part], "{more}");
         }
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 #[tokio::test]
@@ -193,5 +193,5 @@ async fn nothing_is_fetched() {
     assert_eq!(answer["choices"][0]["message"]["content"], trapped);
     let nobody_came = trap.accept().unwrap_err();
     assert_eq!(nobody_came.kind(), ErrorKind::WouldBlock);
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }

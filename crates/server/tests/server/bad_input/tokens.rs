@@ -64,7 +64,7 @@ async fn those_out_of_the_vocabulary_are_refused_wherever_they_stand() {
         let said = error["message"].as_str().unwrap();
         assert!(said.contains("the vocabulary has 257"), "{said}");
     }
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
 
 /// The last id is one: a bound that is off by one would show here.
@@ -75,5 +75,5 @@ async fn the_last_of_the_vocabulary_is_taken() {
                       "logit_bias": {"256": 1}, "max_tokens": 2});
     let answer = crowd.server().post("/v1/completions", &body).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    crowd.is_unharmed().await;
+    crowd.see_unharmed().await;
 }
