@@ -96,8 +96,7 @@ pub(crate) fn answer_form(
     let (form, schemas) = match (tools, text) {
         (None, AnswerText::Free) => return Ok(None),
         (None, AnswerText::Json { schema, param }) => {
-            check(schema, param)?;
-            (of_json(), vec![schema.clone()])
+            (of_json(), vec![checked(schema.clone(), param)?])
         }
         (Some(tools), text) => match form_of_tools(tools, text)? {
             Some(form) => form,
@@ -160,13 +159,42 @@ fn form_of_tools(
     Ok(Some((form, schemas)))
 }
 
-fn checked(schema: Value, param: &str) -> Result<Value, ApiError> {
-    check(&schema, param)?;
+/// A schema as masks are to hold it.
+fn checked(mut schema: Value, param: &str) -> Result<Value, ApiError> {
+    if let Value::Object(fields) = &mut schema {
+        // Clients name whichever draft their library writes; what masks enforce means the same in all.
+        fields.remove("$schema");
+    }
+    Grammar::check_schema(&schema).map_err(|error| refused(param, &error))?;
+    close(&mut schema);
     Ok(schema)
 }
 
-fn check(schema: &Value, param: &str) -> Result<(), ApiError> {
-    Grammar::check_schema(schema).map_err(|error| refused(param, &error))
+/// An object whose properties are named has no others, unless its schema says something of them: a
+/// model that may add some may never come to an end, and nobody asked for them.
+fn close(schema: &mut Value) {
+    const OPEN: [&str; 6] = [
+        "additionalProperties",
+        "patternProperties",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+    ];
+    match schema {
+        Value::Array(list) => list.iter_mut().for_each(close),
+        Value::Object(fields) => {
+            let is_named = fields.get("properties").is_some_and(Value::is_object);
+            if is_named && !OPEN.iter().any(|word| fields.contains_key(*word)) {
+                fields.insert("additionalProperties".to_owned(), false.into());
+            }
+            // What stands below these is data.
+            let is_data = |name: &str| matches!(name, "const" | "enum" | "default" | "examples");
+            let schemas = fields.iter_mut().filter(|(name, _)| !is_data(name));
+            schemas.for_each(|(_, schema)| close(schema));
+        }
+        _ => {}
+    }
 }
 
 fn refused(param: &str, error: &GrammarError) -> ApiError {
@@ -205,3 +233,6 @@ fn compiled(
     kept.push_back((made_from, Arc::clone(&grammar)));
     Ok(grammar)
 }
+
+#[cfg(test)]
+mod tests;
