@@ -1,67 +1,12 @@
-"""One server for the whole run: the release binary, the demo model, a data folder of its own."""
+"""What the suites share: one server a suite, its keys, and the laws that hold for every client."""
 
-import json
-import os
+import contextlib
 import pathlib
-import re
-import signal
-import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 
-import openai
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "portcullis"
-START_SECONDS_MAX = 60
-
-
-class Server:
-    """A running `portcullis serve`."""
-
-    def __init__(self, data_dir, *arguments):
-        self.data_dir = data_dir
-        self.log = open(data_dir / "serve.log", "w+")
-        command = [BINARY, "serve", "--bind", "127.0.0.1:0", "--data-dir", data_dir, *arguments]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        self.url = self._wait_for_url()
-
-    def _wait_for_url(self):
-        """The address from the server's own words, once it says that it is ready."""
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while time.monotonic() < deadline:
-            found = re.search(r"http://127\.0\.0\.1:\d+", self.output())
-            if found and self._is_healthy(found.group()):
-                return found.group()
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        raise AssertionError(f"the server did not start:\n{self.output()}")
-
-    def output(self):
-        return (self.data_dir / "serve.log").read_text()
-
-    @staticmethod
-    def _is_healthy(url):
-        try:
-            return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
-        except urllib.error.URLError:
-            return False
-
-    def create_key(self, role, name):
-        """A new key, through the command line on the data folder."""
-        command = [BINARY, "keys", "create", "--role", role, "--name", name, "--json", "--data-dir", self.data_dir]
-        return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-
-    def client(self, key, **options):
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, **options)
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        return self.process.wait(timeout=60)
+from serving import Server, settles_at
 
 
 @pytest.fixture(scope="session")
@@ -73,16 +18,51 @@ def server():
 
 
 @pytest.fixture(scope="session")
-def admin_key(server):
-    return server.create_key("admin", "tests")["key"]
+def base_url(server):
+    return f"{server.url}/v1"
 
 
 @pytest.fixture(scope="session")
-def client(server):
-    """A client whose key has the inference role; the demo rule set holds for the deployment."""
-    return server.client(server.create_key("inference", "tests")["key"], max_retries=0)
+def model():
+    """The name that clients send."""
+    return "demo"
 
 
 @pytest.fixture(scope="session")
-def model(client):
-    return client.models.list().data[0].id
+def key(server):
+    """The demo rule set holds for it."""
+    return server.create_key("inference", "tests")["key"]
+
+
+@pytest.fixture(scope="session")
+def refused_key(server):
+    """The gate refuses each of its answers before the first letter."""
+    return server.create_refused_key()
+
+
+@pytest.fixture
+def refused_once(server):
+    """What happens inside is one refusal, and one answer 400 to one call: the client tried no second time."""
+
+    @contextlib.contextmanager
+    def watch(route="/v1/chat/completions"):
+        calls, refusals = server.answers(route, 400), server.refusals()
+        yield
+        assert server.answers(route, 400) == calls + 1
+        assert settles_at(server.refusals, refusals + 1)
+
+    return watch
+
+
+@pytest.fixture
+def cancelled_once(server):
+    """What happens inside gives up one call, and afterwards nothing runs."""
+
+    @contextlib.contextmanager
+    def watch():
+        cancelled = server.cancelled()
+        yield
+        assert settles_at(server.cancelled, cancelled + 1)
+        assert server.busy() == 0
+
+    return watch

@@ -5,6 +5,8 @@ import asyncio
 import openai
 import pytest
 
+from serving import ENDLESS
+
 QUESTION = [{"role": "user", "content": "What are your opening hours?"}]
 
 
@@ -66,19 +68,36 @@ def test_completions(client, model):
     assert text == answer.choices[0].text
 
 
-def test_mistakes_have_a_name(server, client, model):
+def test_a_refusal_is_sent_once(refused_client, model, refused_once):
+    with refused_once(), pytest.raises(openai.BadRequestError) as error:
+        refused_client.chat.completions.create(model=model, messages=QUESTION)
+    assert error.value.type == "admissibility_error"
+    with refused_once(), pytest.raises(openai.BadRequestError) as error:
+        refused_client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+    assert error.value.type == "admissibility_error"
+
+
+def test_cancels_a_stream(client, model, cancelled_once):
+    with cancelled_once():
+        stream = client.chat.completions.create(
+            model=model, messages=QUESTION, max_tokens=1500, logit_bias=ENDLESS, stream=True
+        )
+        assert len([next(stream) for _ in range(5)]) == 5
+        stream.close()
+
+
+def test_mistakes_have_a_name(base_url, client, model):
     with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(model=model, messages=QUESTION, temperature=9)
     assert error.value.param == "temperature"
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="nothing", messages=QUESTION)
     with pytest.raises(openai.AuthenticationError):
-        server.client("pk-wrong", max_retries=0).models.list()
+        openai.OpenAI(base_url=base_url, api_key="pk-wrong").models.list()
 
 
-def test_many_streams_at_once_are_the_answers_alone(server, model):
+def test_many_streams_at_once_are_the_answers_alone(base_url, key, model):
     """64 streams of different lengths: all finish, and each is what the call gets alone."""
-    key = server.create_key("inference", "crowd")["key"]
     topics = ["opening hours", "a lost card", "transfer fees", "a mortgage", "savings", "branches", "complaints", "my balance"]
     calls = [
         dict(
@@ -98,7 +117,7 @@ def test_many_streams_at_once_are_the_answers_alone(server, model):
         return text, reason
 
     async def crowd():
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
+        async with openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0) as client:
             together = await asyncio.gather(*(answer(client, call) for call in calls))
             alone = [await answer(client, call) for call in calls]
         return together, alone
