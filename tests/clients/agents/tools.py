@@ -52,6 +52,9 @@ def claude(home, url, key, prompt, model="demo", small=False):
         "ANTHROPIC_MODEL": model,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
+    if small:
+        # It takes a 400 for an unknown beta, and would try a refusal three times, each with one less.
+        told["CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"] = "1"
     fewer = ["--bare", "--tools", "", "--system-prompt", "Be short."] if small else []
     return run(home, told, "claude", *fewer, "-p", prompt)
 

@@ -10,6 +10,7 @@ import llm
 import pytest
 from click.testing import CliRunner
 from llm.cli import cli
+from llm.parts import ToolCallPart, ToolResultPart
 
 from serving import ENDLESS
 
@@ -86,8 +87,8 @@ def test_uses_a_tool(name):
     """llm cannot force a call; the second half of a call is the same whoever decided on it."""
     assert said("-m", name, "--functions", LOOK_UP, QUESTION)
     model = llm.get_model(name)
-    call = llm.ToolCall(name="look_up", arguments={"topic": "hours"}, tool_call_id="call_1")
-    result = llm.ToolResult(name="look_up", output="Nine to five.", tool_call_id="call_1")
+    call = ToolCallPart(name="look_up", arguments={"topic": "hours"}, tool_call_id="call_1")
+    result = ToolResultPart(name="look_up", output="Nine to five.", tool_call_id="call_1")
     asked = [llm.user(QUESTION), llm.assistant(call), llm.tool_message(result)]
     assert model.prompt(messages=asked).text()
 
