@@ -36,7 +36,7 @@ def key(server):
 
 @pytest.fixture(scope="session")
 def refused_key(server):
-    """The gate refuses each of its answers before the first letter."""
+    """The gate refuses each of its answers before the first character."""
     return server.create_refused_key()
 
 

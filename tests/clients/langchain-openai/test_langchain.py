@@ -58,7 +58,7 @@ def test_streams_the_same_answer(ask):
 
 @pytest.mark.parametrize("choice", ["required", "look_up"])
 def test_uses_a_tool(ask, choice):
-    chat = ask().bind_tools([look_up], tool_choice=choice)
+    chat = ask().bind_tools([look_up], tool_choice=choice, strict=True)
     asked = HumanMessage(QUESTION)
     answer = chat.invoke([asked])
     (call,) = answer.tool_calls
@@ -69,7 +69,7 @@ def test_uses_a_tool(ask, choice):
 
 
 def test_a_call_streams(ask):
-    pieces = ask().bind_tools([look_up], tool_choice="required").stream(QUESTION)
+    pieces = ask().bind_tools([look_up], tool_choice="required", strict=True).stream(QUESTION)
     whole = next(pieces)
     for piece in pieces:
         whole += piece
@@ -79,7 +79,7 @@ def test_a_call_streams(ask):
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_parses_a_schema(ask, method):
-    parsed = ask().with_structured_output(Topic, method=method).invoke(QUESTION)
+    parsed = ask().with_structured_output(Topic, method=method, strict=True).invoke(QUESTION)
     assert parsed.topic in ("hours", "fees")
 
 

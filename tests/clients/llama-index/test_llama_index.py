@@ -9,7 +9,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from serving import ENDLESS
 
@@ -20,6 +20,8 @@ ASKED = [ChatMessage(role="user", content=QUESTION)]
 class Topic(BaseModel):
     """What the question is about."""
 
+    # An open schema would let the demo model go on with properties of its own.
+    model_config = ConfigDict(extra="forbid")
     topic: Literal["hours", "fees"]
 
 
@@ -28,7 +30,7 @@ def look_up(topic: Literal["hours", "fees"]) -> str:
     return f"The {topic}: nine to five."
 
 
-TOOL = FunctionTool.from_defaults(look_up)
+TOOL = FunctionTool.from_defaults(look_up, fn_schema=Topic)
 
 
 @pytest.fixture(scope="module")

