@@ -25,7 +25,7 @@ const KILLS: u64 = 300;
 const CLIENTS: u64 = 4;
 const KNOWN_OF_A_KIND: usize = 4;
 /// What is to be proven is seen once in so many kills at least.
-const SELDOM: u64 = 20;
+const SELDOM: u64 = 100;
 /// The ledger is read after so many kills, and at the end.
 const KILLS_BETWEEN_LOOKS: u64 = 50;
 
