@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::{MODEL, Server};
 use libfuzzer_sys::fuzz_target;
+use portcullis_server::{ConnectionLimits, Door};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -44,8 +45,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let never = std::future::pending;
-        let state = server.state.clone();
-        tokio::spawn(portcullis_server::serve(listener, state, never(), never()));
+        let door = Door::open(listener, ConnectionLimits::DEFAULT, None).unwrap();
+        tokio::spawn(door.serve(server.state.clone(), never(), never()));
         (server, address)
     });
     World {
@@ -86,7 +87,10 @@ fn talk(bytes: &[u8]) -> Vec<u8> {
     let is_open = read(&mut stream, &mut answer);
     if is_open && stream.shutdown(Shutdown::Write).is_ok() {
         stream.set_read_timeout(Some(END_TIMEOUT)).unwrap();
-        assert!(!read(&mut stream, &mut answer), "the server does not let go");
+        assert!(
+            !read(&mut stream, &mut answer),
+            "the server does not let go"
+        );
     }
     answer
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
 use libfuzzer_sys::fuzz_target;
-use portcullis_text::ToolFormat;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -20,16 +19,17 @@ mod common;
 mod requests {
     pub(crate) mod hostile;
     pub(crate) mod seeds;
+    pub(crate) mod world;
 }
 
 use choices::Choices;
 use common::{Answer, MODEL, Server, post, say, with};
 use requests::hostile::{mutate, spelled};
 use requests::seeds::{PATHS, bodies};
+use requests::world;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-static SERVER: LazyLock<Server> =
-    LazyLock::new(|| RUNTIME.block_on(Server::with_tools(ToolFormat::Hermes)));
+static SERVER: LazyLock<Server> = LazyLock::new(|| RUNTIME.block_on(world::start()));
 static BODIES: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| bodies(MODEL));
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
@@ -106,7 +106,10 @@ fn check_stream(path: &str, said: &str) {
         ],
         _ => &["data: [DONE]"],
     };
-    assert!(ends.iter().any(|end| last.starts_with(end)), "{path} {said}");
+    assert!(
+        ends.iter().any(|end| last.starts_with(end)),
+        "{path} {said}"
+    );
 }
 
 /// A plain call is answered as ever, and nothing is left of the others.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use portcullis_engine::{EmbeddingError, InvalidRequest, SubmitError};
 use portcullis_gate::{Refusal, RuleSetErrors};
 use portcullis_ledger::RecordId;
-use portcullis_store::{NameError, StoreError};
+use portcullis_store::{NameError, StoreError, Unusable};
 use portcullis_text::TextError;
 
 use crate::wire::error::{ErrorBody, ErrorDetail, Mistake, RecordRef};
@@ -207,6 +207,13 @@ impl From<StoreError> for ApiError {
                 format!("{error}. To do it all the same, send ?force=true"),
             ),
             StoreError::SignerExists { .. } => Self::conflict("signer_exists", error.to_string()),
+            StoreError::Unusable {
+                reason: Unusable::Busy | Unusable::Overloaded,
+                ..
+            } => {
+                tracing::warn!(%error, "a call was turned away");
+                Self::unavailable("store_busy", "the store is busy; try again in a moment")
+            }
             error => {
                 tracing::error!(%error, "the store failed");
                 Self::internal("the server could not read or write its store; its log says why")
@@ -394,5 +401,29 @@ impl ApiError {
                 diagnostics: self.mistakes.into_vec(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What passes is worth another try; what an operator has to mend is not.
+    #[test]
+    fn a_busy_store_is_no_fault() {
+        let status = |reason| {
+            let (database, operation) = (String::new(), "looking up a key");
+            let error = StoreError::Unusable {
+                database,
+                operation,
+                reason,
+            };
+            ApiError::from(error).into_response().status()
+        };
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(status(Unusable::Overloaded), unavailable);
+        assert_eq!(status(Unusable::Busy), unavailable);
+        let fault = StatusCode::INTERNAL_SERVER_ERROR;
+        assert_eq!(status(Unusable::DiskFull), fault);
     }
 }

@@ -169,6 +169,9 @@ pub enum Unusable {
     /// Another process holds it for longer than the store waits.
     #[error("another process keeps it locked; try again, or stop that process")]
     Busy,
+    /// More wait for it than it can serve in time.
+    #[error("too many wait for it; try again in a moment")]
+    Overloaded,
     /// The file is something else, or damaged.
     #[error("it is damaged or no database ({0}); move it away or restore a backup")]
     Corrupt(String),

@@ -39,7 +39,10 @@ fn body<'a>(head: &httparse::Response<'_, '_>, rest: &'a [u8]) -> Result<&'a [u8
     if (100..200).contains(&status) || status == 204 {
         return Ok(rest);
     }
-    match (header(head, "content-length"), header(head, "transfer-encoding")) {
+    match (
+        header(head, "content-length"),
+        header(head, "transfer-encoding"),
+    ) {
         (Some(len), None) => {
             let len: usize = len.parse().map_err(|_| format!("a length of {len:?}"))?;
             Ok(rest.get(len..).unwrap_or_default())
@@ -67,7 +70,9 @@ fn chunks(mut rest: &[u8]) -> Result<&[u8], String> {
         let Some(after) = rest.get(digits + len..).filter(|after| after.len() >= 2) else {
             return Ok(&[]);
         };
-        rest = after.strip_prefix(b"\r\n").ok_or("a chunk longer than it says")?;
+        rest = after
+            .strip_prefix(b"\r\n")
+            .ok_or("a chunk longer than it says")?;
         if len == 0 {
             return Ok(rest);
         }
@@ -84,7 +89,9 @@ fn frames(mut rest: &[u8]) -> Result<(), String> {
             return Err(format!("a frame of {head:?}"));
         }
         if is_first && kind != 4 {
-            return Err(format!("begins with a frame of type {kind}, and not with settings"));
+            return Err(format!(
+                "begins with a frame of type {kind}, and not with settings"
+            ));
         }
         is_first = false;
         rest = after.get(len..).unwrap_or_default();

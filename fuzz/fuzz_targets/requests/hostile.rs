@@ -118,7 +118,9 @@ fn hostile(choices: &mut Choices<'_>) -> Value {
         4 => nested(choices.below(256)),
         5 => json!(vec![choices.one_of(&TEXTS); choices.below(200)]),
         6 => json!(choices.sometimes(2)),
-        _ => choices.one_of(&[Value::Null, json!([]), json!({}), json!("")].each_ref()).clone(),
+        _ => choices
+            .one_of(&[Value::Null, json!([]), json!({}), json!("")].each_ref())
+            .clone(),
     }
 }
 

@@ -2,19 +2,40 @@
 
 use serde_json::{Value, json};
 
-/// The routes that generate or count.
-pub(crate) const PATHS: [&str; 5] = [
+use super::world::EMBEDDER;
+
+/// The routes that read what a caller writes.
+pub(crate) const PATHS: [&str; 8] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/tokenize",
+    "/detokenize",
 ];
 
 /// Each with the route that it is meant for.
 pub(crate) fn bodies(model: &str) -> Vec<(&'static str, Value)> {
-    let [chat, completions, responses, messages, count] = PATHS;
+    let [
+        chat,
+        completions,
+        responses,
+        messages,
+        count,
+        embeddings,
+        tokenize,
+        detokenize,
+    ] = PATHS;
     let mut all = vec![
+        (
+            tokenize,
+            json!({"prompt": "hi", "return_token_strs": true, "add_special_tokens": true}),
+        ),
+        (tokenize, plain_chat()),
+        (detokenize, json!({"tokens": [104, 105, 256]})),
+        (embeddings, embedding()),
         (chat, plain_chat()),
         (chat, chat_with_tools()),
         (chat, chat_of_json()),
@@ -24,10 +45,17 @@ pub(crate) fn bodies(model: &str) -> Vec<(&'static str, Value)> {
         (messages, message()),
         (count, message()),
     ];
-    for (_, body) in &mut all {
-        body["model"] = json!(model);
+    for (path, body) in &mut all {
+        body["model"] = match *path == embeddings {
+            true => json!(EMBEDDER),
+            false => json!(model),
+        };
     }
     all
+}
+
+fn embedding() -> Value {
+    json!({"input": ["the cat", [2, 63, 3]], "encoding_format": "base64", "dimensions": 2})
 }
 
 fn plain_chat() -> Value {

@@ -54,7 +54,9 @@ impl InferenceRequest for CompletionRequest {
         let scores = own.logprobs.filter(|_| is_echo);
         draft.score_prompt(scores);
         let (worker, gate) = (app.clone(), draft.gate().clone());
+        let turn = app.forms.turn(None, &text).await;
         let prepared = on_worker(move || {
+            let _turn = turn;
             let read = |tokens: &[TokenId]| Ok(worker.tokenizer.decode(tokens, false));
             let (prompt, input) = admit_prompt(read, &gate, prompt)?;
             Ok(Prepared {

@@ -63,7 +63,9 @@ impl Conversation {
         }
         let (worker, gate) = (app.clone(), draft.gate().clone());
         let (messages, text) = (self.messages, self.text);
+        let turn = app.forms.turn(tools.as_ref(), &text).await;
         let prepared = on_worker(move || {
+            let _turn = turn;
             let (messages, tools, input) = admit_conversation(&gate, messages, tools)?;
             let tokens = encode_conversation(&worker, messages, tools.as_ref(), true)?;
             Ok(Prepared {

@@ -8,6 +8,7 @@ use portcullis_gate::{AnswerForm, CompiledGrammar, Grammar, GrammarError};
 use portcullis_text::{ToolForm, ToolFormat, WhetherToCall};
 use portcullis_types::TokenId;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 use crate::state::App;
@@ -72,9 +73,42 @@ impl AnswerText {
 
 const CHAT_SCHEMA: &str = "response_format.json_schema.schema";
 
+/// Calls whose forms are made at a time; one compiles, and the others have their prompts encoded.
+const FORMS_AT_ONCE: usize = 4;
+
 /// Compiled forms, by what they were made from.
-#[derive(Default)]
-pub(crate) struct FormCache(Mutex<VecDeque<(Grammars, Arc<CompiledGrammar>)>>);
+pub(crate) struct FormCache {
+    compiled: Mutex<VecDeque<(Grammars, Arc<CompiledGrammar>)>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for FormCache {
+    fn default() -> Self {
+        Self {
+            compiled: Mutex::default(),
+            turns: Arc::new(Semaphore::new(FORMS_AT_ONCE)),
+        }
+    }
+}
+
+impl FormCache {
+    /// Waits until a form may be made, if one has to be. Schemas can take long: were they waited for
+    /// on workers, no worker would be left for calls that have none. The turn goes to the worker, which
+    /// keeps it to its end even if the caller hangs up.
+    pub(crate) async fn turn(
+        &self,
+        tools: Option<&ToolUse>,
+        text: &AnswerText,
+    ) -> Option<OwnedSemaphorePermit> {
+        let is_free = *text == AnswerText::Free
+            && tools.is_none_or(|tools| !tools.is_forced() && !tools.has_strict());
+        match is_free {
+            true => None,
+            // It is never closed.
+            false => Arc::clone(&self.turns).acquire_owned().await.ok(),
+        }
+    }
+}
 
 /// The text of a grammar and the schemas in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,7 +249,11 @@ fn compiled(
     schemas: Vec<Value>,
 ) -> Result<Arc<CompiledGrammar>, ApiError> {
     let made_from = Grammars { lark, schemas };
-    let mut kept = app.forms.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = app
+        .forms
+        .compiled
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(at) = kept.iter().position(|(known, _)| *known == made_from)
         && let Some(known) = kept.remove(at)
     {

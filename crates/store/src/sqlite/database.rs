@@ -172,7 +172,7 @@ async fn prepare(writer: &SqlitePool, schema: &Schema) -> Result<(), Unusable> {
 async fn connect(writer: &SqlitePool) -> Result<(), Unusable> {
     loop {
         match writer.acquire().await.map_err(Unusable::from) {
-            Err(Unusable::Busy) => sleep(RETRY_PAUSE).await,
+            Err(Unusable::Busy | Unusable::Overloaded) => sleep(RETRY_PAUSE).await,
             connected => return connected.map(drop),
         }
     }

@@ -30,7 +30,7 @@ impl From<sqlx::Error> for Unusable {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(error) => Self::Access(error),
-            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::PoolTimedOut => Self::Overloaded,
             sqlx::Error::ColumnDecode { .. } => Self::Corrupt(error.to_string()),
             sqlx::Error::Database(error) => from_sqlite(error),
             other => Self::Other(Box::new(other)),
