@@ -6,7 +6,7 @@
 //! | admin plane | any route without the role | `administration::each_route_asks_for_its_role` |
 //! | weights | pickle, `auto_map`, headers that are truncated, overlap or have 100,000 entries | `models/tests/refusals.rs`, `models/tests/headers.rs` |
 //! | patterns | states that blow up | `gate/tests/gate/diagnostics.rs::patterns_that_cannot_be_run`, `gate/src/grammar/hostile.rs` |
-//! | | 10,000 schemas, costly ones | `crates/server/tests/schemas.rs`, [`schemas`], `gate/tests/grammar_memory.rs` |
+//! | | thousands of schemas | `crates/server/tests/schemas.rs`, `gate/tests/grammar_memory.rs` |
 //! | numbers | NaN, 1e400, negative, fractions, in every field of every route | [`numbers`] |
 //! | | n = 10⁶, 10⁵ prompts, min_tokens above max_tokens | [`fields`] |
 //! | token ids | out of the vocabulary | [`tokens`] |
@@ -28,6 +28,5 @@ mod fields;
 mod names;
 mod numbers;
 mod routes;
-mod schemas;
 mod texts;
 mod tokens;
