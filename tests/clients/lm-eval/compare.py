@@ -29,16 +29,22 @@ def main():
         theirs = evaluate(folder / "hf", "hf", f"pretrained={MODEL},dtype=float32,{BOS}", "--device", "cpu")
         # Served by its folder, the model has no rule set; under one, log-probabilities are not told.
         server = Server(folder, "--model", MODEL, "--deployment", "demo")
-        key = server.create_key("inference", "lm-eval")["key"]
-        where = f"base_url={server.url}/v1/completions,model=demo,tokenizer={MODEL},tokenizer_backend=huggingface,{BOS}"
-        ours = evaluate(folder / "ours", "local-completions", f"{where},num_concurrent=4,max_retries=1", key=key)
-        assert server.stop() == 0, server.output()
+        try:
+            ours = evaluate_server(folder / "ours", server)
+        finally:
+            assert server.stop() == 0, server.output()
     print(theirs["table"], ours["table"], sep="\n")
     figures = [row(result["table"]) for result in (theirs, ours)]
     worst = max(abs(a - b) for a, b in zip(theirs["likelihoods"], ours["likelihoods"], strict=True))
     print(f"{len(ours['likelihoods'])} log-likelihoods; the furthest two are {worst:.2e} nats apart")
     assert figures[0] == figures[1], "the printed figures differ"
     assert worst <= TOLERANCE_NATS, "the log-likelihoods differ"
+
+
+def evaluate_server(folder, server):
+    key = server.create_key("inference", "lm-eval")["key"]
+    where = f"base_url={server.url}/v1/completions,model=demo,tokenizer={MODEL},tokenizer_backend=huggingface,{BOS}"
+    return evaluate(folder, "local-completions", f"{where},num_concurrent=4,max_retries=1", key=key)
 
 
 def evaluate(folder, model, arguments, *further, key=""):
