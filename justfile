@@ -18,7 +18,7 @@ check:
 test:
     cargo test --workspace
 
-# Real clients against the real binary (Python; installs into .venv).
+# Real clients against the real binary (Python and Node; installs into target/clients).
 test-clients:
     tests/clients/run
 
