@@ -46,7 +46,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let address = listener.local_addr().unwrap();
         let never = std::future::pending;
         let door = Door::open(listener, ConnectionLimits::DEFAULT, None).unwrap();
-        tokio::spawn(door.serve(server.state.clone(), never(), never()));
+        tokio::spawn(door.lead_to(server.state.clone()).until(never(), never()));
         (server, address)
     });
     World {

@@ -249,7 +249,7 @@ impl<R: ModelRunner> Engine<R> {
             match (self.generations.get_mut(&row.sequence), score) {
                 (None, _) => {}
                 (Some(generation), Ok(score)) => generation.note_score(score),
-                (Some(_), Err(error)) => self.fail_row(row, &error.to_string()),
+                (Some(_), Err(error)) => self.fail_row(row, error.into()),
             }
         }
     }
@@ -258,7 +258,7 @@ impl<R: ModelRunner> Engine<R> {
         let id = row.sequence;
         let sample = match sample {
             Ok(sample) => sample,
-            Err(error) => return self.fail_row(row, &error.to_string()),
+            Err(error) => return self.fail_row(row, error.into()),
         };
         let advanced = self.scheduler.advance(row, Some(sample.token));
         // It ended with the token before, while this one was computed.
@@ -299,13 +299,13 @@ impl<R: ModelRunner> Engine<R> {
     }
 
     /// Ends the sequence of a row, unless it was rolled back or ended since.
-    fn fail_row(&mut self, row: &Row, message: &str) {
+    fn fail_row(&mut self, row: &Row, failure: Failure) {
         if self
             .scheduler
             .sequence(row.sequence)
             .is_some_and(|s| s.epoch() == row.epoch)
         {
-            self.end(row.sequence, failed(message.to_owned()));
+            self.end(row.sequence, End::Failed(failure));
         }
     }
 
@@ -331,7 +331,7 @@ impl<R: ModelRunner> Engine<R> {
             "a step failed; its calls end with an error"
         );
         for row in &plan.rows {
-            self.fail_row(row, message);
+            self.fail_row(row, message.to_owned().into());
         }
     }
 
@@ -403,7 +403,7 @@ fn tenant(id: SequenceId, request: &GenerateRequest) -> Tenant {
 }
 
 fn failed(message: String) -> End {
-    End::Failed(Failure { message })
+    End::Failed(message.into())
 }
 
 /// Scheduler and engine know the same sequences: both are told of every beginning and end here.

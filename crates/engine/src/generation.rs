@@ -1,5 +1,6 @@
 //! One choice of a call, from its first token to its end: text, gate and outbox in step.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Generation {
     kept: usize,
     /// Of these, how many have left.
     released: usize,
+    /// When the others came to the gate.
+    waiting_since: VecDeque<Duration>,
     usage: Usage,
     submitted: Duration,
     timings: Timings,
@@ -91,6 +94,7 @@ impl Generation {
             outbox,
             kept: 0,
             released: 0,
+            waiting_since: VecDeque::new(),
             submitted,
             timings: Timings::default(),
             place: None,
@@ -222,6 +226,7 @@ impl Generation {
         let now = clock.now();
         self.timings.gate += now.saturating_sub(began);
         self.kept += 1;
+        self.waiting_since.push_back(began);
         match verdict {
             Verdict::Continue(admitted) => {
                 self.release(admitted, now);
@@ -253,6 +258,10 @@ impl Generation {
     fn release(&mut self, admitted: Admitted, now: Duration) {
         if !admitted.is_empty() {
             self.released += admitted.num_tokens();
+            let tokens = admitted.num_tokens().min(self.waiting_since.len());
+            let left = self.waiting_since.drain(..tokens);
+            let held = left.map(|since| now.saturating_sub(since)).max();
+            self.timings.held = self.timings.held.max(held.unwrap_or_default());
             let elapsed = now.saturating_sub(self.submitted);
             self.timings.first_release.get_or_insert(elapsed);
             self.outbox.release(admitted);
@@ -277,6 +286,8 @@ impl Generation {
     fn discard_from(&mut self, keep: usize) {
         self.usage.discarded_tokens += self.kept.saturating_sub(keep) as u64;
         self.kept = self.kept.min(keep);
+        self.waiting_since
+            .truncate(self.kept.saturating_sub(self.released));
     }
 
     pub(crate) fn usage(&self) -> Usage {

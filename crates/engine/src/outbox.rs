@@ -12,6 +12,8 @@ use portcullis_types::{FinishReason, PromptScore, Usage};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::runner::DrawError;
+
 /// Something that happened to a choice of a call.
 #[derive(Debug)]
 pub enum StreamEvent {
@@ -73,6 +75,26 @@ pub enum End {
 pub struct Failure {
     /// For the log and, in general words, for the caller.
     pub message: String,
+    /// Whether what the caller asked for left no token to draw: the model is well.
+    pub nothing_left: bool,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            nothing_left: false,
+        }
+    }
+}
+
+impl From<DrawError> for Failure {
+    fn from(error: DrawError) -> Self {
+        Self {
+            nothing_left: error == DrawError::NothingLeft,
+            ..Self::from(error.to_string())
+        }
+    }
 }
 
 /// Times since the call was taken in, as far as they were reached.
@@ -86,8 +108,17 @@ pub struct Timings {
     pub first_release: Option<Duration>,
     /// Until its end.
     pub total: Duration,
+    /// The longest that a token which was released had waited for that, since it came to the gate.
+    pub held: Duration,
     /// Spent in the gate.
     pub gate: Duration,
+}
+
+impl Timings {
+    /// From the first token drawn to the first one released.
+    pub fn first_held(&self) -> Option<Duration> {
+        Some(self.first_release?.saturating_sub(self.first_token?))
+    }
 }
 
 /// The sending side of one choice.

@@ -76,7 +76,7 @@ pub enum DrawError {
     #[error("the model gave no finite logit for this sequence; are the weights and dtype right?")]
     NotFinite,
     /// Bias and mask left nothing to draw from.
-    #[error("every token is excluded here by logit_bias, min_tokens or the rule set")]
+    #[error("every token is excluded here by logit_bias, min_tokens, a schema or a rule set")]
     NothingLeft,
 }
 

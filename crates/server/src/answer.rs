@@ -27,7 +27,7 @@ use crate::wire::call::{Admissibility, AdmissibilityStatus, FindingRef, RuleSetR
 pub(crate) async fn answer(app: &App, call: Call, place: Place) -> Result<Response, ApiError> {
     let meter = place.meter();
     let (stream, telling) = (call.stream, call.telling);
-    let verdict = Verdict::new(&call.gate);
+    let verdict = Verdict::new(&call.gate, call.tells_timings);
     let tally = Tally::new(&call.gate, call.choices_per_prompt, call.input);
     let mut events = Events::submit(
         app,
@@ -208,10 +208,12 @@ impl Frames {
 pub(crate) struct Verdict {
     /// The rule sets that hold; those that are observed change no byte of an answer.
     enforced: Vec<RuleSetRef>,
+    /// Whether it tells what the gate took.
+    tells_timings: bool,
 }
 
 impl Verdict {
-    pub(crate) fn new(gate: &Gate) -> Self {
+    pub(crate) fn new(gate: &Gate, tells_timings: bool) -> Self {
         let enforced = gate.sets().iter().filter(|set| set.mode() == Mode::Enforce);
         let enforced = enforced.map(|set| RuleSetRef {
             name: set.set().name().to_owned(),
@@ -220,6 +222,7 @@ impl Verdict {
         });
         Self {
             enforced: enforced.collect(),
+            tells_timings,
         }
     }
 
@@ -227,7 +230,7 @@ impl Verdict {
         self.told(events.tally(), events.record_id())
     }
 
-    /// `None` where nothing holds and nothing is recorded.
+    /// `None` where nothing holds, nothing is recorded and nothing is asked.
     pub(crate) fn told(
         &self,
         tally: &Tally,
@@ -239,13 +242,14 @@ impl Verdict {
             (false, false) => AdmissibilityStatus::Admitted,
             (false, true) => AdmissibilityStatus::Ungated,
         };
-        let is_silent = record_id.is_none() && self.enforced.is_empty();
+        let is_silent = record_id.is_none() && self.enforced.is_empty() && !self.tells_timings;
         (!is_silent).then(|| Admissibility {
             record_id,
             status,
             rulesets: self.enforced.clone(),
             attempts: tally.attempts(),
             findings: tally.findings().filter_map(acted).collect(),
+            timings: self.tells_timings.then(|| tally.timings()),
         })
     }
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::X_ADMISSIBILITY_RECORD;
+use crate::limits;
 use crate::middleware::X_REQUEST_ID;
 
 /// How long a browser need not ask again.
@@ -76,13 +77,14 @@ impl Cors {
 }
 
 /// What pages may read of an answer's headers.
-fn told() -> [HeaderName; 4] {
-    [
+fn told() -> Vec<HeaderName> {
+    let always = [
         X_REQUEST_ID,
         X_ADMISSIBILITY_RECORD,
         RETRY_AFTER,
         WWW_AUTHENTICATE,
-    ]
+    ];
+    always.into_iter().chain(limits::headers()).collect()
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl Door {
     }
 
     /// From now on `router` answers.
-    pub(crate) fn lead_to(&self, router: Router) {
+    pub(crate) fn answer_with(&self, router: Router) {
         // Once it was ready it never loads again.
         let _ = self.front.ready.set(router);
     }

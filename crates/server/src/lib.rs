@@ -51,6 +51,7 @@ pub use cors::{Cors, NoOrigins};
 pub use door::Door;
 pub use record::{Ledger, Prices, TextPolicy};
 pub use routes::router;
+pub use serve::Serving;
 pub use state::{AppState, WallClock};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use trust::{Distrust, RULESET_TYPE, RuleSignatures, check_signatures};

@@ -149,9 +149,8 @@ impl Metrics {
     /// A choice ended.
     pub(crate) fn observe_end(&self, timings: &Timings, usage: &Usage, report: &GateReport) {
         self.latency.observe(timings, usage.completion_tokens);
-        if let (Some(drawn), Some(released)) = (timings.first_token, timings.first_release) {
-            self.held
-                .observe(released.saturating_sub(drawn).as_secs_f64());
+        if let Some(held) = timings.first_held() {
+            self.held.observe(held.as_secs_f64());
         }
         for finding in &report.findings {
             let labels = FindingLabels {

@@ -22,34 +22,47 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the heartbeat of the engine is looked at when nobody asks.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A server behind its door: calls are answered.
+pub struct Serving {
+    door: Door,
+    app: App,
+}
+
 impl Door {
-    /// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
-    /// ones finish for up to `drain_timeout` or until `at_once` resolves; those that have not by then
-    /// are cut off, and go on record so. Then the door closes.
+    /// From now on the server answers, no longer who waits for the model.
     ///
     /// Inference without a key is possible only if it is bound to a loopback address.
-    ///
-    /// # Errors
-    /// The listener failed for good.
-    pub async fn serve(
-        mut self,
-        state: AppState,
-        shutdown: impl Future<Output = ()>,
-        at_once: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    pub fn lead_to(self, state: AppState) -> Serving {
         let app = Arc::clone(&state.0);
         if !self.address().ip().is_loopback() {
             app.open.store(false, Ordering::Release);
         }
-        self.lead_to(router(state));
+        self.answer_with(router(state));
+        Serving { door: self, app }
+    }
+}
+
+impl Serving {
+    /// Serves until `shutdown` resolves, then drains: readiness fails and new calls get 503, running
+    /// ones finish for up to `drain_timeout` or until `at_once` resolves; those that have not by then
+    /// are cut off, and go on record so. Then the door closes.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn until(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+        at_once: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let app = self.app;
         tokio::select! {
-            error = self.failed() => return Err(error),
+            error = self.door.failed() => return Err(error),
             () = shutdown => {}
             never = watch_pulse(&app) => match never {},
             never = keep_to_retention(&app) => match never {},
         }
-        drain(&app, at_once, &self).await;
-        self.close(FLUSH_TIMEOUT).await;
+        drain(&app, at_once, &self.door).await;
+        self.door.close(FLUSH_TIMEOUT).await;
         settle(&app).await;
         Ok(())
     }

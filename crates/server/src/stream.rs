@@ -323,7 +323,7 @@ impl Running {
             End::Finished(_) | End::Cancelled => {}
         }
         trace::note_choice(&self.span, choice, end, timings);
-        self.tally.note_end(choice, usage, report, timings.gate);
+        self.tally.note_end(choice, usage, report, timings);
         self.place.note_usage(&self.tally.usage());
         if self.open == 0 {
             trace::note_call(&self.span, &self.tally.usage());
@@ -419,11 +419,18 @@ fn cut_off() -> ApiError {
     ApiError::unavailable("draining", said)
 }
 
+/// What leaves no token to draw, only the caller or a rule set can mend.
+const NOTHING_LEFT: &str = "no token is left that logit_bias, min_tokens, the schema and the rule \
+                            sets allow here; ask for less at once";
+
 fn ending(end: End) -> Result<Ending, ApiError> {
     match end {
         End::Finished(reason) => Ok(Ending::Finished(reason)),
         End::Refused(refusal) => Ok(Ending::Refused(refusal)),
         End::Cancelled => Err(ApiError::internal("this completion was cancelled")),
+        End::Failed(failure) if failure.nothing_left => {
+            Err(ApiError::bad_request(NOTHING_LEFT).with_code("nothing_left"))
+        }
         End::Failed(failure) => {
             tracing::error!(message = failure.message, "a choice could not be computed");
             Err(ApiError::internal(

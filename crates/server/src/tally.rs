@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_engine::Timings;
 use portcullis_gate::{
     Action, Finding, Gate, GateReport, Mode, Refusal, RuleReport, RuleStatus, Scope,
 };
@@ -10,6 +11,8 @@ use portcullis_ledger::{
     self as ledger, CallEnd, Checks, Claim, Found, Matched, Outcome, Resampling, Side,
 };
 use portcullis_types::Usage;
+
+use crate::wire::call::GateTimings;
 
 /// Findings that are listed, at most; all are counted.
 const FINDINGS_MAX: usize = 128;
@@ -33,6 +36,10 @@ pub(crate) struct Tally {
     /// Whether every set that resamples does so by whole completions.
     claims_completions: bool,
     gate: Duration,
+    /// From the first token drawn to the first one released; the longest.
+    first_held: Duration,
+    /// The longest that text waited for its verdict.
+    held: Duration,
     refused: Option<Refusal>,
     failed: bool,
 }
@@ -75,7 +82,7 @@ impl Tally {
         choice: usize,
         usage: Usage,
         report: GateReport,
-        gate: Duration,
+        timings: &Timings,
     ) {
         self.ended += 1;
         self.note_usage(choice / self.choices_per_prompt.max(1), usage);
@@ -84,7 +91,11 @@ impl Tally {
         self.evaluations += report.evaluations;
         self.sampling_modified |= report.sampling_modified;
         self.findings_total += report.findings_total;
-        self.gate += gate;
+        self.gate += timings.gate;
+        self.held = self.held.max(timings.held);
+        self.first_held = self
+            .first_held
+            .max(timings.first_held().unwrap_or_default());
         self.note_findings(Some(choice), report.findings);
     }
 
@@ -153,6 +164,16 @@ impl Tally {
     /// Roll-backs, over all choices.
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts
+    }
+
+    /// What the gate took.
+    pub(crate) fn timings(&self) -> GateTimings {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        GateTimings {
+            first_held_ms: ms(self.first_held),
+            held_ms: ms(self.held),
+            gate_ms: ms(self.gate),
+        }
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Finding> {

@@ -33,6 +33,8 @@ pub(crate) struct Call {
     /// What the gate may spend on it.
     pub(crate) reservation: Reservation,
     pub(crate) stream: bool,
+    /// Whether the answer tells what the gate took.
+    pub(crate) tells_timings: bool,
     /// What the rules on the prompt came to.
     pub(crate) input: InputReport,
     /// What its record says of it.
@@ -266,6 +268,7 @@ impl Draft {
             gate: self.origin.gate,
             reservation,
             stream: self.fields.stream.unwrap_or(false),
+            tells_timings: (self.fields.admissibility.as_ref()).is_some_and(|own| own.timings),
             input: prepared.input,
             facts,
         })

@@ -60,6 +60,23 @@ impl RuleSet {
         Ok(Arc::into_inner(ruleset).expect("the tests keep no reference to the rule set"))
     }
 
+    /// One of its rules as the only one, so that what it costs can be told; `None` if there is no
+    /// such rule. Its digest is that of the whole.
+    pub fn alone(&self, rule: &str) -> Option<RuleSet> {
+        // The file had no mistakes, and has none with less in it.
+        let mut mistakes = Diagnostics::default();
+        let document = yaml::parse(&self.source, &mut mistakes)?;
+        let mut draft = read::draft(&document, &mut mistakes)?;
+        draft.keep_only(rule)?;
+        let (definition, compiled, _) = compile::compile(draft, &mut mistakes)?;
+        Some(RuleSet {
+            definition,
+            compiled,
+            digest: self.digest.clone(),
+            source: self.source.clone(),
+        })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.definition.name

@@ -28,6 +28,18 @@ pub(super) struct Draft {
     pub(super) tests: Vec<Test>,
 }
 
+impl Draft {
+    /// Drops all rules but one, and all tests; `None` if there is no such rule.
+    pub(super) fn keep_only(&mut self, rule: &str) -> Option<()> {
+        let rules = &mut self.definition.rules;
+        let index = rules.iter().position(|it| &*it.id == rule)?;
+        *rules = vec![rules.swap_remove(index)];
+        self.places = vec![self.places.swap_remove(index)];
+        self.tests.clear();
+        Some(())
+    }
+}
+
 /// An embedded test.
 pub(super) struct Test {
     pub(super) at: Place,

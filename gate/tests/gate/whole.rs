@@ -24,6 +24,21 @@ fn scanned(set: &RuleSet, side: Side, text: &str) -> Vec<Vec<Range<usize>>> {
     set.rules().map(|rule| of_rule(&rule.id)).collect()
 }
 
+/// By itself a rule finds what it finds beside the others.
+#[test]
+fn a_rule_alone_finds_what_it_finds_in_company() {
+    let source = std::fs::read("../rules/demo.yaml").unwrap();
+    let set = RuleSet::load(&source).unwrap();
+    let text = "Your account number is 4417 1234 567. It is a guaranteed return.";
+    let together = scanned(&set, Side::Output, text);
+    assert!(together.iter().any(|found| !found.is_empty()));
+    for (rule, expect) in set.rules().zip(together) {
+        let alone = set.alone(&rule.id).unwrap();
+        assert_eq!(scanned(&alone, Side::Output, text), [expect], "{}", rule.id);
+    }
+    assert!(set.alone("no such rule").is_none());
+}
+
 fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     spans.sort_by_key(|span| (span.start, span.end));
     let mut merged: Vec<Range<usize>> = Vec::new();

@@ -78,7 +78,7 @@ pub(crate) async fn answer(
     let vectors = running.vectors().await.map_err(named)?;
     let tally = running.close(Outcome::Finished).await.map_err(named)?;
     let prompt_tokens = tally.usage().prompt_tokens;
-    let admissibility = Verdict::new(&gate).told(&tally, record_id.as_ref());
+    let admissibility = Verdict::new(&gate, false).told(&tally, record_id.as_ref());
     // A large answer takes a core for a while: not on a thread that answers others.
     let response = on_worker(move || {
         let answer = Embeddings {

@@ -269,6 +269,11 @@ static TOKENS: StandingHeaders = [
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
+/// Those that tell how a key stands.
+pub(crate) fn headers() -> impl Iterator<Item = HeaderName> {
+    REQUESTS.iter().chain(&TOKENS).cloned()
+}
+
 /// OpenAI's clients obey it.
 static X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

@@ -19,6 +19,9 @@ pub(super) struct Model {
     owned_by: &'static str,
     root: String,
     max_model_len: usize,
+    /// Of configuration and weights, as records have it; known where calls are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 pub(super) async fn list(
@@ -51,7 +54,13 @@ fn served(app: &App) -> Model {
         owned_by: "portcullis",
         root: app.model.root.clone(),
         max_model_len: app.model.max_model_len,
+        digest: model_digest(app),
     }
+}
+
+fn model_digest(app: &App) -> Option<String> {
+    let digests = &app.ledger.as_ref()?.about.digests;
+    Some(digests.model_digest.clone()).filter(|digest| !digest.is_empty())
 }
 
 fn embedder(embedder: &ServedEmbedder) -> Model {
@@ -62,5 +71,6 @@ fn embedder(embedder: &ServedEmbedder) -> Model {
         owned_by: "portcullis",
         root: embedder.root.clone(),
         max_model_len: embedder.max_tokens,
+        digest: None,
     }
 }

@@ -75,13 +75,15 @@ impl CallFields {
 #[serde(
     default,
     deny_unknown_fields,
-    expecting = "an object with rulesets and retention"
+    expecting = "an object with rulesets, retention and timings"
 )]
 pub(crate) struct AdmissibilityFields {
     /// Rule sets that are to hold besides those that are bound: `name` or `name@version`.
     pub(crate) rulesets: Vec<String>,
     /// The class that says how long the call's text is kept, where texts are kept.
     pub(crate) retention: Option<String>,
+    /// Whether the answer is to tell what the gate took.
+    pub(crate) timings: bool,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -146,6 +148,20 @@ pub(crate) struct Admissibility {
     pub(crate) attempts: u64,
     /// What was acted on; bounded by the gate.
     pub(crate) findings: Vec<FindingRef>,
+    /// Where a call asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timings: Option<GateTimings>,
+}
+
+/// What the gate took.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub(crate) struct GateTimings {
+    /// From the first token drawn to the first one released; of several choices, the longest.
+    pub(crate) first_held_ms: f64,
+    /// The longest that text waited for its verdict.
+    pub(crate) held_ms: f64,
+    /// Spent in the gate, over all choices.
+    pub(crate) gate_ms: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

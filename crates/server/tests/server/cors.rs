@@ -64,7 +64,13 @@ async fn a_page_that_is_named_may_call_with_a_key() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(header(&answer, "access-control-allow-origin"), Some(APP));
     let told = header(&answer, "access-control-expose-headers").unwrap();
-    assert!(told.contains("x-request-id"), "{told}");
+    for name in [
+        "x-request-id",
+        "retry-after",
+        "x-ratelimit-remaining-tokens",
+    ] {
+        assert!(told.contains(name), "{name} is not among {told}");
+    }
     // The page may read why it was refused.
     let refused = call(&server, "no key").await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);

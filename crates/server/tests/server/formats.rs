@@ -34,8 +34,21 @@ async fn any_object_is_json() {
         .await;
     let said = answer.json()["choices"][0]["message"]["content"].clone();
     assert_eq!(said, r#"{"any": ["thing"]}"#);
-    let free = server.chat(&with(say("no JSON"), more)).await;
-    assert_ne!(free.status, StatusCode::OK, "{}", free.text);
+}
+
+/// This model draws what it is told or `#`, and neither is JSON: the server is not at fault.
+#[tokio::test]
+async fn a_mask_that_leaves_no_token_is_the_callers() {
+    let server = Server::start().await;
+    let more = json!({"response_format": {"type": "json_object"}});
+    let answer = server.chat(&with(say("no JSON"), more.clone())).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    let error = &answer.json()["error"];
+    assert_eq!(error["code"], "nothing_left", "{error}");
+    let streamed = server
+        .chat(&with(with(say("no JSON"), more), json!({"stream": true})))
+        .await;
+    assert!(streamed.text.contains("nothing_left"), "{}", streamed.text);
 }
 
 /// Where tools may be called or not, the answer is a call or of the schema.

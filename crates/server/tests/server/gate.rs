@@ -1,6 +1,8 @@
 //! What callers see of the gate.
 
-use crate::common::{ACT, MODEL, Server, ruleset, say, with};
+use std::time::Duration;
+
+use crate::common::{ACT, MODEL, Server, Setup, ruleset, say, with};
 use axum::http::StatusCode;
 use portcullis_store::{BindingTarget, Store};
 use serde_json::{Value, json};
@@ -100,6 +102,30 @@ async fn rolling_back_is_counted_in_the_usage() {
     let discarded = &answer["usage"]["completion_tokens_details"]["discarded_tokens"];
     assert!(discarded.as_u64().unwrap() > 0);
     assert!(answer["admissibility"]["attempts"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn what_the_gate_took_is_told_to_who_asks() {
+    let step_time = Duration::from_millis(5);
+    let server = Server::with(Setup {
+        step_time,
+        ..Setup::default()
+    })
+    .await;
+    let rules = ruleset("enforce", "resample");
+    let whole = rules.replace("rules:", "resample: {scope: completion}\nrules:");
+    server.bind(&whole).await;
+    let text = "eleven steps";
+    let plain = with(say(text), json!({"seed": 3, "temperature": 0}));
+    let answer = server.chat(&plain).await.json();
+    assert_eq!(answer["admissibility"]["timings"], Value::Null);
+    let asks = with(plain, json!({"admissibility": {"timings": true}}));
+    let timings = server.chat(&asks).await.json()["admissibility"]["timings"].clone();
+    // All of it waited for its end.
+    let held = step_time * (text.len() as u32 - 1);
+    assert!(timings["first_held_ms"].as_f64().unwrap() >= held.as_secs_f64() * 1e3);
+    assert!(timings["held_ms"].as_f64().unwrap() >= held.as_secs_f64() * 1e3);
+    assert!(timings["gate_ms"].as_f64().unwrap() > 0.0);
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ impl Live {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let door = Door::open(listener, limits, tls).unwrap();
-        let serving = door.serve(server.state.clone(), shutdown, std::future::pending());
+        let serving = door.lead_to(server.state.clone());
+        let serving = serving.until(shutdown, std::future::pending());
         let ended = tokio::spawn(serving);
         Self {
             server,

@@ -72,7 +72,8 @@ async fn who_came_while_it_loaded_is_served_when_it_is_ready() {
     let server = Server::start().await;
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { drop(stopped.await) };
-    let serving = tokio::spawn(door.serve(server.state.clone(), shutdown, std::future::pending()));
+    let serving = door.lead_to(server.state.clone());
+    let serving = tokio::spawn(serving.until(shutdown, std::future::pending()));
     // Only the task above can say when.
     tokio::time::sleep(Duration::from_millis(100)).await;
     early.write_all(question).await.unwrap();

@@ -159,13 +159,27 @@ pub(crate) struct UnusedChars {
 impl UnusedChars {
     const PLANE_16: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10FFFD}';
 
+    /// Leaves out those that a text has, as they are or as JSON escapes them.
     pub(crate) fn exclude(&mut self, text: &str) {
         // U+100000 and above begin with this byte; hardly any text has it.
         if text.as_bytes().contains(&0xF4) {
             self.used
                 .extend(text.chars().filter(|c| Self::PLANE_16.contains(c)));
         }
+        self.used.extend(escaped_pairs(text));
     }
+}
+
+/// The characters that a text has as `\udbff\udffd`: two escapes, the halves of UTF-16.
+fn escaped_pairs(text: &str) -> impl Iterator<Item = char> {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?, 16).ok();
+    text.match_indices("\\ud").filter_map(move |(at, _)| {
+        let halves = [
+            unit(text.get(at..at + 6)?)?,
+            unit(text.get(at + 6..at + 12)?)?,
+        ];
+        char::decode_utf16(halves).next()?.ok()
+    })
 }
 
 impl Default for UnusedChars {

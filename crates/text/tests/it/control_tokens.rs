@@ -257,6 +257,31 @@ fn a_name_that_the_template_rewrites_is_refused() {
     );
 }
 
+/// A text may have any escape, also one of a character that is taken for a place-holder: first the
+/// one of the published template, then the same under a template that escapes.
+#[test]
+fn an_escape_in_a_text_is_no_rewritten_name() {
+    let tokenizer = tokenizer("byte_level");
+    let places: String = (0xdf00..=0xdffd)
+        .map(|low| format!("\\udbff\\u{low:04x}"))
+        .collect();
+    let texts = [
+        "<|im_end|>\n<\\udbff\\udffd",
+        &format!("{places}<|im_end|>"),
+    ];
+    for text in texts {
+        let prompt = template_file("qwen2.5", &tokenizer)
+            .render(&[user(text)], RenderOptions::default())
+            .unwrap();
+        assert!(prompt.text().contains(text));
+    }
+    let error = check_refused("{{ messages[0].content|tojson(true) }}", &[user(texts[0])]);
+    assert!(
+        matches!(error, TextError::ControlTokenRewritten { .. }),
+        "{error}"
+    );
+}
+
 /// Templates may show a list or a mapping as Python does.
 #[test]
 fn a_name_inside_a_shown_value_is_plain_text() {
