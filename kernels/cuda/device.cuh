@@ -106,6 +106,24 @@ template <int groups> __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(groups) : "memory");
 }
 
+// Loads 16 bytes that a launch reads once; zeros where not `valid`. They take no place in the first
+// level of cache, which is left to what is read again, and the second asks memory for 128 bytes at a
+// time. It is no load of constants (.nc): those the assembler moves across sync_warp.
+template <typename T>
+__device__ __forceinline__ void load_words_once(uint32_t (&out)[4], Span<const T> from, uint64_t index, bool valid) {
+  asm volatile("{\n"
+               ".reg .pred valid;\n"
+               "setp.ne.u32 valid, %5, 0;\n"
+               "mov.u32 %0, 0;\n"
+               "mov.u32 %1, 0;\n"
+               "mov.u32 %2, 0;\n"
+               "mov.u32 %3, 0;\n"
+               "@valid ld.global.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];\n"
+               "}\n"
+               : "=&r"(out[0]), "=&r"(out[1]), "=&r"(out[2]), "=&r"(out[3])
+               : "l"(from.data + index), "r"(uint32_t(valid)));
+}
+
 // Loads four 8 by 8 matrices of 16-bit elements: lane i gives the address of row i % 8 of matrix
 // i / 8, and gets of each matrix the elements 2 (i % 4) and 2 (i % 4) + 1 of row i / 4.
 template <typename T> __device__ __forceinline__ void load_matrices(uint32_t (&out)[4], Span<T> rows, uint32_t index) {
@@ -173,6 +191,35 @@ template <typename T> __device__ __forceinline__ uint32_t pack2(float low, float
   uint32_t bits;
   memcpy(&bits, values, sizeof bits);
   return bits;
+}
+
+// ---- Products of 16 rows of a weight by 8 rows of x, by matrix instructions, a stretch at a time.
+//
+// Of a stretch a lane holds the eight elements from 8 (lane % 4) on, of row lane / 4: one load of 16
+// bytes. They stand where two instructions expect the columns 2t, 2t + 1, 2t + 8 and 2t + 9. This
+// permutes the columns, of both operands alike, which a sum does not mind.
+
+// Elements along a row, of 16 bits each.
+constexpr uint32_t STRETCH = 32;
+
+// Zeros where not `valid`, without a branch that would keep loads from being under way together.
+template <typename T>
+__device__ __forceinline__ void load_words(uint32_t (&out)[4], Span<const T> from, uint64_t index, bool valid) {
+  const Pack<T> pack = load16(from, valid ? index : 0);
+  memcpy(out, &pack, sizeof out);
+  UNROLL for (int i = 0; i < 4; i++)
+    out[i] = valid ? out[i] : 0;
+}
+
+// Adds the products of a stretch: of the weight's rows lane / 4 and lane / 4 + 8, and row lane / 4 of
+// x. The sums lie as d does in multiply_add_16x8x16.
+template <typename T>
+__device__ __forceinline__ void multiply_stretch(float (&sums)[4], const uint32_t (&low)[4], const uint32_t (&high)[4],
+                                                 const uint32_t (&x)[4]) {
+  UNROLL for (int half = 0; half < 4; half += 2) {
+    const uint32_t a[4] = {low[half], high[half], low[half + 1], high[half + 1]}, b[2] = {x[half], x[half + 1]};
+    multiply_add_16x8x16<T>(sums, a, b);
+  }
 }
 
 // x times its logistic function.

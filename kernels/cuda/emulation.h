@@ -183,6 +183,12 @@ void copy_async16(Span<T> to, uint32_t to_index, Span<const T> from, uint64_t fr
 inline void copy_async_commit() { emulation::copy_async_commit(); }
 template <int groups> void copy_async_wait() { emulation::copy_async_wait(groups); }
 
+template <typename T> void load_words_once(uint32_t (&out)[4], Span<const T> from, uint64_t index, bool valid) {
+  memset(out, 0, sizeof out);
+  if (valid)
+    memcpy(out, from.at(index, 16 / sizeof(T)), sizeof out);
+}
+
 // Matrix instructions; device.cuh says how their operands lie.
 
 namespace emulation {

@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::BLOCK_TOKENS;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 use crate::device_batch::DeviceBatch;
+use crate::{BLOCK_TOKENS, DecodeShape};
 
 /// The part of one sequence that a step computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub struct PagedBatch {
     spans: Vec<SequenceSpan>,
     num_tokens: usize,
     num_blocks: usize,
+    context_max: usize,
     slots: Tensor,
     positions: Tensor,
     /// Only where kernels read it.
@@ -160,6 +161,7 @@ impl PagedBatch {
             _ => None,
         };
         Ok(Self {
+            context_max: spans.iter().map(|span| span.context_len).max().unwrap_or(0),
             spans,
             num_tokens,
             num_blocks,
@@ -170,7 +172,31 @@ impl PagedBatch {
         })
     }
 
-    /// The sequences, in row order.
+    /// The batch that the tables of a decode describe: positions and slots of its rows, then its
+    /// rows and block tables as [`DeviceBatch`] has them. Who writes the tables has checked what is
+    /// in them.
+    pub(crate) fn of_decode(
+        shape: DecodeShape,
+        num_blocks: usize,
+        [positions, slots]: [Tensor; 2],
+        tables: [Tensor; 2],
+    ) -> Self {
+        // Where no kernels are compiled, nobody reads them.
+        #[cfg(not(any(feature = "cuda", feature = "emulation")))]
+        drop(tables);
+        Self {
+            spans: Vec::new(),
+            num_tokens: shape.rows,
+            num_blocks,
+            context_max: shape.context_max,
+            slots,
+            positions,
+            #[cfg(any(feature = "cuda", feature = "emulation"))]
+            on_device: Some(DeviceBatch::of_decode(shape, tables)),
+        }
+    }
+
+    /// The sequences, in row order; none of [`DecodeTables`](crate::DecodeTables).
     pub fn spans(&self) -> &[SequenceSpan] {
         &self.spans
     }
@@ -183,6 +209,11 @@ impl PagedBatch {
     /// Blocks of the cache that the description was checked against.
     pub fn num_blocks(&self) -> usize {
         self.num_blocks
+    }
+
+    /// A bound on the tokens of each sequence.
+    pub(crate) fn context_max(&self) -> usize {
+        self.context_max
     }
 
     /// Where each row's K and V go, u32 `[num_tokens]`.
@@ -209,7 +240,10 @@ impl PagedBatch {
 }
 
 /// Returns the slot of each row.
-fn check(spans: &[SequenceSpan], num_blocks: usize) -> std::result::Result<Vec<u32>, BatchError> {
+pub(crate) fn check(
+    spans: &[SequenceSpan],
+    num_blocks: usize,
+) -> std::result::Result<Vec<u32>, BatchError> {
     let mut slots = Vec::new();
     for (sequence, span) in spans.iter().enumerate() {
         check_span(sequence, span, slots.len(), num_blocks)?;

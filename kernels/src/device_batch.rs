@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::SequenceSpan;
+use crate::{DecodeShape, SequenceSpan};
 
 /// The tables of a batch with at least one row, on its device.
 #[derive(Clone, Debug)]
@@ -29,6 +29,24 @@ impl DeviceBatch {
             #[cfg(any(feature = "cuda", test))]
             prefills: PrefillRun::all_of(spans, device)?,
         })
+    }
+
+    /// Over the tables of a decode, which may be written over at any time: what launches are made
+    /// from is the shape alone.
+    pub(crate) fn of_decode(shape: DecodeShape, [table, block_tables]: [Tensor; 2]) -> Self {
+        let rows = Rows {
+            table: Some(table),
+            len: shape.rows,
+            context_max: shape.context_max,
+        };
+        Self {
+            block_tables,
+            #[cfg(any(feature = "cuda", test))]
+            decodes: rows.clone(),
+            #[cfg(any(feature = "cuda", test))]
+            prefills: Vec::new(),
+            rows,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use portcullis_kernels::{
-    AttentionParams, BLOCK_TOKENS, DrawRow, Order, PagedBatch, SequenceSpan, block_copy, emulate,
-    paged_attention, rope_kv_write, sample,
+    AttentionParams, BLOCK_TOKENS, DecodeShape, DecodeTables, DrawRow, Order, PagedBatch,
+    SequenceSpan, block_copy, emulate, paged_attention, rope_kv_write, sample,
 };
 
 const PARAMS: AttentionParams = AttentionParams {
@@ -46,6 +46,54 @@ fn a_batch_that_does_not_hold_together() {
     for (spans, expected) in cases {
         check(PagedBatch::new(spans.to_vec(), 4, &Device::Cpu), expected);
     }
+}
+
+#[test]
+fn a_decode_that_its_tables_have_no_room_for() -> Result<()> {
+    let shape = |rows| DecodeShape {
+        rows,
+        context_max: 40,
+    };
+    let tables = |rows| DecodeTables::new(shape(rows), 4, &Device::Cpu);
+    check(tables(2), "Cpu has no kernels to read the tables");
+    emulate(Order::Ascending, || {
+        check(tables(0), "has nothing to compute");
+        let mut tables = tables(2)?;
+        let words = |tables: &DecodeTables| tables.tokens().to_vec1::<u32>();
+        tables.write(&[7], &[span(0, 1, 40, &[3, 2])])?;
+        let one = span(0, 1, 41, &[3, 2]);
+        let cases: [(&[u32], &[SequenceSpan], &str); 4] = [
+            (
+                &[5],
+                &[one],
+                "a context of 41 tokens for a decode of up to 40",
+            ),
+            (
+                &[5],
+                &[span(0, 2, 2, &[1])],
+                "2 query tokens of one sequence are no decode",
+            ),
+            (
+                &[5, 6],
+                &[span(0, 1, 1, &[1])],
+                "2 tokens of 1 sequences for a decode of 2 rows",
+            ),
+            (
+                &[5, 5, 5],
+                &[0, 1, 2].map(|row| span(row, 1, 1, &[row as u32])),
+                "3 tokens of 3 sequences for a decode of 2 rows",
+            ),
+        ];
+        for (tokens, spans, expected) in cases {
+            check(tables.write(tokens, spans), expected);
+        }
+        check(
+            tables.write(&[5], &[span(0, 1, 1, &[4])]),
+            "names block 4, the cache has 4",
+        );
+        assert_eq!(words(&tables)?, [7, 0], "what was refused wrote nothing");
+        Ok(())
+    })
 }
 
 #[test]
@@ -165,6 +213,13 @@ fn draws_that_do_not_fit_their_logits() -> Result<()> {
                 ..draw
             },
             "must be sorted by token, each token once",
+        ),
+        (
+            DrawRow {
+                weights: &[(3, f32::NAN)],
+                ..draw
+            },
+            "is no number",
         ),
     ];
     for (row, expected) in rows {

@@ -1,6 +1,7 @@
 //! One decoder for all families: [`Decoder::forward`] is the whole model.
 
 mod attention;
+mod decode;
 mod feed_forward;
 mod linear;
 mod norm;
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use attention::Attention;
 use candle_core::{DType, Device, Tensor, bail};
+pub use decode::decode_rows;
 use feed_forward::FeedForward;
 use linear::Linear;
 use norm::{Norm, Stream};
@@ -107,8 +109,8 @@ impl Decoder {
         let vocab = [config.vocab_size, config.hidden_size];
         let table = weights.get("model.embed_tokens.weight", &vocab)?;
         let output = match config.tied_embeddings {
-            true => table.clone(),
-            false => weights.get("lm_head.weight", &vocab)?,
+            true => Linear::new(&table, None)?,
+            false => Linear::new(&weights.get("lm_head.weight", &vocab)?, None)?,
         };
         let layer = |index| Layer::load(&config, weights, index);
         Ok(Self {
@@ -117,7 +119,7 @@ impl Decoder {
                 .collect::<Result<_, _>>()?,
             norm: Norm::load(weights, "model.norm.weight", config.hidden_size, &config)?,
             embedding: table,
-            output: Linear::new(output, None),
+            output,
             rope: Rope::new(&config, device)?,
             dtype,
             device: device.clone(),
@@ -128,6 +130,11 @@ impl Decoder {
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The dtype of weights, activations and cache.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Where it runs.
@@ -152,10 +159,7 @@ impl Decoder {
         let paged = PagedBatch::new(batch.sequences.clone(), cache.num_blocks(), &self.device)?;
         self.check(batch, paged.num_tokens())?;
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
-        let mut stream = Stream::new(embedding(&tokens, &self.embedding)?);
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.forward(&mut stream, &self.rope, &paged, cache.layer(index))?;
-        }
+        let stream = self.through_layers(&tokens, &paged, cache)?;
         if batch.sample_rows.is_empty() {
             // A card has no tensors without elements.
             return Ok(Tensor::zeros(
@@ -167,6 +171,19 @@ impl Decoder {
         let rows = Tensor::new(batch.sample_rows.as_slice(), &self.device)?;
         let sampled = stream.select(&rows)?.norm(&self.norm)?;
         Ok(self.output.forward(&sampled)?.to_dtype(DType::F32)?)
+    }
+
+    fn through_layers(
+        &self,
+        tokens: &Tensor,
+        batch: &PagedBatch,
+        cache: &mut KvCache,
+    ) -> candle_core::Result<Stream> {
+        let mut stream = Stream::new(embedding(tokens, &self.embedding)?);
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.forward(&mut stream, &self.rope, batch, cache.layer(index))?;
+        }
+        Ok(stream)
     }
 
     /// What the ops would not see, or see as an index out of bounds somewhere inside.

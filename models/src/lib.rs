@@ -15,10 +15,10 @@ mod mistakes;
 mod weights;
 
 pub use config::{Architecture, Config, Experts, RopeScaling};
-pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions};
+pub use decoder::{Batch, Decoder, LoadFormat, LoadOptions, decode_rows};
 pub use encoder::{Encoder, EncoderConfig, Pooling};
 pub use error::ModelError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubOptions, fetch, fetch_encoder};
 pub use kv_cache::KvCache;
-pub use portcullis_kernels::{BLOCK_TOKENS, SequenceSpan};
+pub use portcullis_kernels::{BLOCK_TOKENS, DecodeShape, DecodeTables, SequenceSpan};

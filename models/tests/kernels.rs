@@ -5,12 +5,13 @@
 #[expect(dead_code, reason = "each test file uses its part")]
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use common::{FAMILIES, Golden, Pieces, worst_difference};
-use portcullis_kernels::{Order, emulate};
-use portcullis_models::LoadOptions;
+use portcullis_kernels::{Order, emulate, launches_of};
+use portcullis_models::{Config, LoadOptions};
 
 /// f32, against transformers: other orders of the same sums.
 const TOLERANCE_F32: f32 = 1e-4;
@@ -45,6 +46,36 @@ fn company_changes_nothing_in_the_emulation() {
 #[test]
 fn short_numbers_stay_close_in_the_emulation() {
     short_numbers_stay_close(&Device::Cpu, |compute| emulate(Order::Descending, compute));
+}
+
+/// Launches are time where a step is short: an op that falls apart into several shows here. Products of
+/// the same rows are one: of a dense layer's seven, four launches are left.
+#[test]
+fn a_decode_launches_no_more_kernels_than_were_counted() {
+    let attention = [("rope_kv_write", 1), ("paged_attention", 2)];
+    let dense = [("linear", 4), ("silu_mul", 1)];
+    let experts = [("linear", 3), ("route", 1), ("mixture", 4)];
+    check_launches("llama3", &[&attention[..], &dense].concat());
+    check_launches("mixtral", &[&attention[..], &experts].concat());
+}
+
+/// Holds each step of one token to an embedding, two norms a layer and one at the end, the output's
+/// product, and in each layer what is given.
+fn check_launches(family: &str, in_layer: &[(&'static str, usize)]) {
+    let golden = Golden::load(family);
+    let layers = Config::load(&golden.dir).unwrap().num_layers;
+    let compute = || golden.compute(&LoadOptions::default(), Pieces::of(1));
+    let (_, launches) = launches_of(|| emulate(Order::Ascending, compute));
+    let mut counted = BTreeMap::new();
+    for op in launches {
+        *counted.entry(op).or_insert(0) += 1;
+    }
+    let mut expected = BTreeMap::from([("embedding", 1), ("add_rms_norm", 2 * layers + 1)]);
+    expected.extend(in_layer.iter().map(|&(op, count)| (op, count * layers)));
+    *expected.entry("linear").or_insert(0) += 1;
+    let steps = golden.tokens.len();
+    expected.values_mut().for_each(|count| *count *= steps);
+    assert_eq!(counted, expected, "{family}, {steps} steps");
 }
 
 /// Compiled with CUDA, the tests need a card.

@@ -3,12 +3,25 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use candle_core::Tensor;
 use portcullis_engine::{Draw, ModelRunner, RunnerError, Score, StepOutput, Ticket};
 use portcullis_models::{Batch, Decoder, KvCache, SequenceSpan};
 use portcullis_scheduler::{Row, SchedulerOutput};
 
 use crate::device::is_out_of_memory;
+use crate::graphs::{DecodeGraphs, DeviceCapture};
 use crate::sampler::sample_all;
+
+/// What a runner does beside what it must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunnerOptions {
+    /// Sequences of the largest decode that runs as a CUDA graph, such as the scheduler's
+    /// `max_num_seqs`; 0, the default, for no graphs. **No card has run one yet.** A step that
+    /// cannot be recorded, or comes out with other bits than from its launches one by one, is named
+    /// in a warning and goes on without. The memory of graphs comes on top of what a step takes
+    /// without them.
+    pub graph_rows_max: usize,
+}
 
 /// Runs a decoder on its device.
 ///
@@ -48,13 +61,25 @@ impl CandleRunner {
     /// # Errors
     /// The operating system gives no thread.
     pub fn new(decoder: Decoder, kv: KvCache) -> std::io::Result<Self> {
+        Self::with_options(decoder, kv, RunnerOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_options(
+        decoder: Decoder,
+        kv: KvCache,
+        options: RunnerOptions,
+    ) -> std::io::Result<Self> {
         // One step is in flight at a time: the engine collects before it submits again.
         let (steps, inbox) = sync_channel(1);
         let (outbox, results) = sync_channel(1);
-        let model = Model { decoder, kv };
         let thread = std::thread::Builder::new()
             .name("model".into())
-            .spawn(move || model.serve(&inbox, &outbox))?;
+            // Graphs stay on the thread that they are recorded on, so the model is made there.
+            .spawn(move || Model::with_options(decoder, kv, options).serve(&inbox, &outbox))?;
         Ok(Self {
             steps: Some(steps),
             results,
@@ -99,12 +124,27 @@ impl Drop for CandleRunner {
 pub struct Model {
     decoder: Decoder,
     kv: KvCache,
+    graphs: Option<DecodeGraphs<DeviceCapture>>,
 }
 
 impl Model {
     /// Takes the decoder and a cache made for it.
     pub fn new(decoder: Decoder, kv: KvCache) -> Self {
-        Self { decoder, kv }
+        Self::with_options(decoder, kv, RunnerOptions::default())
+    }
+
+    /// The same with options.
+    pub fn with_options(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> Self {
+        Self {
+            graphs: graphs_of(&decoder, options),
+            decoder,
+            kv,
+        }
+    }
+
+    /// Shapes of decodes that run as CUDA graphs by now.
+    pub fn num_graphs(&self) -> usize {
+        self.graphs.as_ref().map_or(0, DecodeGraphs::len)
     }
 
     /// Computes one step. `draws` has one entry for each row with `samples`, in row order.
@@ -135,9 +175,39 @@ impl Model {
 
     fn run(&mut self, step: &Step) -> Result<StepOutput, portcullis_models::ModelError> {
         self.kv.copy_blocks(&step.block_copies)?;
-        let logits = self.decoder.forward(&step.batch, &mut self.kv)?;
+        let logits = self.logits(&step.batch)?;
         let (samples, scores) = sample_all(&logits, &step.draws, &step.scores)?;
         Ok(StepOutput { samples, scores })
+    }
+
+    fn logits(&mut self, batch: &Batch) -> Result<Tensor, portcullis_models::ModelError> {
+        let by_graph = match &mut self.graphs {
+            Some(graphs) => graphs.decode(&self.decoder, batch, &mut self.kv)?,
+            None => None,
+        };
+        match by_graph {
+            Some(logits) => Ok(logits),
+            None => self.decoder.forward(batch, &mut self.kv),
+        }
+    }
+}
+
+/// `None` where graphs are not asked for, or cannot be had, which is told.
+fn graphs_of(decoder: &Decoder, options: RunnerOptions) -> Option<DecodeGraphs<DeviceCapture>> {
+    let RunnerOptions { graph_rows_max } = options;
+    if graph_rows_max == 0 {
+        return None;
+    }
+    let Some(capture) = DeviceCapture::of(decoder.device()) else {
+        tracing::warn!("CUDA graphs were asked for, and the model runs on no card: there are none");
+        return None;
+    };
+    match DecodeGraphs::new(capture, graph_rows_max, decoder) {
+        Ok(graphs) => Some(graphs),
+        Err(error) => {
+            tracing::warn!("there is no memory for CUDA graphs, steps run without: {error}");
+            None
+        }
     }
 }
 

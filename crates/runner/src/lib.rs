@@ -7,10 +7,11 @@
 mod candle;
 mod device;
 mod embedder;
+mod graphs;
 mod sampler;
 mod warm_up;
 
-pub use candle::{CandleRunner, Model};
+pub use candle::{CandleRunner, Model, RunnerOptions};
 pub use device::{DeviceChoice, DeviceError, free_bytes, is_out_of_memory, open};
 pub use embedder::CandleEmbedder;
 pub use sampler::sample;

@@ -10,27 +10,51 @@ use std::sync::Arc;
 use portcullis_engine::Draw;
 use portcullis_kernels::{Order, emulate};
 use portcullis_models::{Decoder, LoadOptions};
-use portcullis_runner::{DeviceChoice, Model, open};
+use portcullis_runner::{DeviceChoice, Model, RunnerOptions, open};
 use portcullis_scheduler::{Advance, NewSequence, Row, Scheduler, SchedulerConfig};
 use portcullis_types::{Priority, SamplingParams, SequenceId, Tenant, TokenId, TokenMask};
 
 /// So few that sequences are preempted.
 const NUM_BLOCKS: u32 = 40;
 const MAX_MODEL_LEN: usize = 120;
+const MAX_NUM_SEQS: usize = 24;
+const NO_GRAPHS: RunnerOptions = RunnerOptions { graph_rows_max: 0 };
 /// Answers of a hundred that rounding may turn into others: near-ties of a tiny random model.
 const OTHERS_MAX_PERCENT: usize = 5;
 
 #[test]
 fn a_hundred_requests_in_the_emulation() {
-    let kernels = emulate(Order::Mixed, || serve(DeviceChoice::Cpu, 100));
-    check(&kernels, &serve(DeviceChoice::Cpu, 100));
+    let served = || serve(&mut model(DeviceChoice::Cpu, NO_GRAPHS), 100);
+    let kernels = emulate(Order::Mixed, served);
+    check(&kernels, &served());
 }
 
 #[cfg(feature = "cuda")]
 #[test]
 fn a_thousand_requests_on_a_card() {
-    let card = serve(DeviceChoice::Cuda(0), 1000);
-    check(&card, &serve(DeviceChoice::Cpu, 1000));
+    let card = serve(&mut model(DeviceChoice::Cuda(0), NO_GRAPHS), 1000);
+    check(
+        &card,
+        &serve(&mut model(DeviceChoice::Cpu, NO_GRAPHS), 1000),
+    );
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn a_thousand_requests_on_a_card_by_graphs() {
+    let graphs = RunnerOptions {
+        graph_rows_max: MAX_NUM_SEQS,
+    };
+    let mut model_by_graphs = model(DeviceChoice::Cuda(0), graphs);
+    let card = serve(&mut model_by_graphs, 1000);
+    assert!(
+        model_by_graphs.num_graphs() > 0,
+        "none was recorded; see the warnings"
+    );
+    check(
+        &card,
+        &serve(&mut model(DeviceChoice::Cpu, NO_GRAPHS), 1000),
+    );
 }
 
 fn check(kernels: &Served, plain: &Served) {
@@ -63,12 +87,11 @@ struct Served {
     preemptions: u64,
 }
 
-fn serve(choice: DeviceChoice, requests: u64) -> Served {
-    let mut model = model(choice);
+fn serve(model: &mut Model, requests: u64) -> Served {
     let mut scheduler = Scheduler::new(SchedulerConfig {
         num_blocks: NUM_BLOCKS,
         max_batched_tokens: 96,
-        max_num_seqs: 24,
+        max_num_seqs: MAX_NUM_SEQS,
         max_model_len: MAX_MODEL_LEN,
         ageing_steps: 50,
     });
@@ -90,7 +113,7 @@ fn serve(choice: DeviceChoice, requests: u64) -> Served {
                 next += 1;
             }
         }
-        step(&mut scheduler, &mut model, &mut served);
+        step(&mut scheduler, model, &mut served);
     }
     served.preemptions = scheduler.stats().preemptions;
     served
@@ -177,7 +200,7 @@ fn max_len(id: u64) -> usize {
     (prompt_len(id) + 1 + (id * 11 % 30) as usize).min(MAX_MODEL_LEN)
 }
 
-fn model(choice: DeviceChoice) -> Model {
+fn model(choice: DeviceChoice, runner_options: RunnerOptions) -> Model {
     let dir = Path::new("../../models/tests/golden/llama2");
     let options = LoadOptions {
         device: open(choice).unwrap(),
@@ -185,5 +208,5 @@ fn model(choice: DeviceChoice) -> Model {
     };
     let decoder = Decoder::load(dir, &options).unwrap();
     let cache = decoder.new_cache(NUM_BLOCKS as usize).unwrap();
-    Model::new(decoder, cache)
+    Model::with_options(decoder, cache, runner_options)
 }

@@ -3,10 +3,11 @@
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod cuda;
+mod fast;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::element::{check_dtype, with_elements};
+use crate::element::{check_dtype, host, map2, with_both, with_elements};
 
 const NAME: &str = "add_rms_norm";
 
@@ -38,9 +39,20 @@ pub fn add_rms_norm(
     if let Some(backend) = crate::device::backend_of(x) {
         return cuda::add_rms_norm(&*backend, x, residual, weight, size, eps);
     }
-    let sum = (x + residual)?;
-    let normed = on_cpu(&sum, weight, size, eps)?;
-    Ok((sum, normed))
+    if crate::plain::is_asked_for() || size == 0 {
+        let sum = (x + residual)?;
+        let normed = on_cpu(&sum, weight, size, eps)?;
+        return Ok((sum, normed));
+    }
+    with_elements!(x, T => {
+        let weight = host(weight);
+        let weight = weight.elements::<T>(NAME)?;
+        let (sums, normed) = with_both::<T, _>(NAME, x, residual, |x, residual| {
+            fast::add_rms_norm(x, residual, weight, eps)
+        })?;
+        let tensor = |values| Tensor::from_vec(values, x.shape(), x.device());
+        Ok((tensor(sums)?, tensor(normed)?))
+    })
 }
 
 /// `rms_norm(x)` for each row of `[num_rows, size]`; see [`add_rms_norm`].
@@ -72,7 +84,10 @@ fn check(x: &Tensor, weight: &Tensor) -> Result<usize> {
 }
 
 fn on_cpu(x: &Tensor, weight: &Tensor, size: usize, eps: f64) -> Result<Tensor> {
-    with_elements!(x, T => crate::element::map2::<T>(NAME, x, weight, |x, weight| {
-        cpu::rms_norm(x, weight, size, eps)
+    with_elements!(x, T => map2::<T>(NAME, x, weight, |x, weight| {
+        match crate::plain::is_asked_for() || size == 0 {
+            true => cpu::rms_norm(x, weight, size, eps),
+            false => fast::rms_norm(x, weight, eps),
+        }
     }))
 }

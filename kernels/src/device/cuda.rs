@@ -13,7 +13,7 @@ use candle_core::{
 };
 use half::{bf16, f16};
 
-use super::{Backend, Launch, PARAMS_BYTES_MAX, Span};
+use super::{Backend, Launch, ParamBlock, Span};
 
 /// The compiled modules: name of the op, PTX.
 const MODULES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/modules.rs"));
@@ -110,18 +110,6 @@ impl Backend for Cuda {
             let message = format!("kernel {} could not be launched: {error}", launch.kernel);
             candle_core::Error::wrap(error).context(message)
         })
-    }
-}
-
-/// The bytes of a parameter struct, with room behind them.
-#[repr(C, align(16))]
-struct ParamBlock([u8; PARAMS_BYTES_MAX]);
-
-impl ParamBlock {
-    fn of(params: &[u8]) -> Self {
-        let mut block = [0; PARAMS_BYTES_MAX];
-        block[..params.len()].copy_from_slice(params);
-        Self(block)
     }
 }
 

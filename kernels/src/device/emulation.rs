@@ -1,12 +1,14 @@
 //! Kernels on the CPU, under the emulation of `cuda/emulation.h`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
+};
 use half::{bf16, f16};
 
-use super::{Backend, Launch, Span};
+use super::{Backend, Launch, Span, recording};
 
 /// In which order the threads and blocks of a launch take their turns. A result that depends on
 /// it lacks a barrier.
@@ -27,6 +29,7 @@ impl Order {
 
 thread_local! {
     static ORDER: Cell<Option<Order>> = const { Cell::new(None) };
+    static LAUNCHES: RefCell<Option<Vec<&'static str>>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` with the kernels in place of the plain loops: every op on CPU tensors that this
@@ -42,35 +45,33 @@ pub fn emulate<R>(order: Order, work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// The ops whose kernels `work` launches in the emulation on this thread, one entry a launch, in order.
+/// What a card computes with other libraries is not among them: products of more than eight rows, and
+/// FlashAttention's prefills.
+pub fn launches_of<R>(work: impl FnOnce() -> R) -> (R, Vec<&'static str>) {
+    let before = LAUNCHES.replace(Some(Vec::new()));
+    let result = work();
+    let launches = LAUNCHES.replace(before).unwrap_or_default();
+    (result, launches)
+}
+
 /// The emulation, if this thread is within [`emulate`].
 pub(crate) fn current() -> Option<Emulated> {
     ORDER.get().map(Emulated)
 }
 
-pub(crate) struct Emulated(Order);
+pub(crate) struct Emulated(pub(super) Order);
 
 impl Backend for Emulated {
     fn empty(&self, shape: Shape, dtype: DType) -> Result<Tensor> {
-        // Every bit set: NaN in the floating-point types, so that what is not written shows.
-        let count = shape.elem_count();
-        let storage = match dtype {
-            DType::F32 => CpuStorage::F32(vec![f32::from_bits(u32::MAX); count]),
-            DType::BF16 => CpuStorage::BF16(vec![bf16::from_bits(u16::MAX); count]),
-            DType::F16 => CpuStorage::F16(vec![f16::from_bits(u16::MAX); count]),
-            DType::U32 => CpuStorage::U32(vec![u32::MAX; count]),
-            DType::U8 => CpuStorage::U8(vec![u8::MAX; count]),
-            other => bail!("no kernel writes {other:?}"),
-        };
-        let op = candle_core::op::BackpropOp::none();
-        Ok(Tensor::from_storage(
-            Storage::Cpu(storage),
-            shape,
-            op,
-            false,
-        ))
+        let tensor = Tensor::zeros(shape, dtype, &Device::Cpu)?;
+        tensor.inplace_op1(&Undefine)?;
+        recording::made(&tensor);
+        Ok(tensor)
     }
 
     fn span(&self, tensor: &Tensor) -> Result<Span> {
+        recording::touched(tensor);
         let (storage, layout) = tensor.storage_and_layout();
         match &*storage {
             Storage::Cpu(storage) => span(storage, layout),
@@ -82,6 +83,7 @@ impl Backend for Emulated {
     }
 
     fn span_mut(&self, tensor: &Tensor) -> Result<Span> {
+        recording::touched(tensor);
         let place = Place(Cell::new(None));
         tensor.inplace_op1(&place)?;
         match place.0.get() {
@@ -95,6 +97,12 @@ impl Backend for Emulated {
 
     #[expect(unsafe_code, reason = "runs code of another language")]
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        LAUNCHES.with_borrow_mut(|launches| {
+            if let Some(launches) = launches {
+                launches.push(launch.module);
+            }
+        });
+        recording::launched(launch);
         let kernel = CString::new(launch.kernel.as_str()).map_err(candle_core::Error::wrap)?;
         let mut message = [0u8; 512];
         // SAFETY: the arrays have the lengths that the function reads, and the message the length
@@ -136,6 +144,27 @@ unsafe extern "C" {
         message: *mut c_char,
         message_bytes: usize,
     ) -> c_int;
+}
+
+/// Sets every bit: NaN in the floating-point types, so that what is not written shows.
+pub(super) struct Undefine;
+
+impl InplaceOp1 for Undefine {
+    fn name(&self) -> &'static str {
+        "undefine"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        match storage {
+            CpuStorage::F32(values) => values.fill(f32::from_bits(u32::MAX)),
+            CpuStorage::BF16(values) => values.fill(bf16::from_bits(u16::MAX)),
+            CpuStorage::F16(values) => values.fill(f16::from_bits(u16::MAX)),
+            CpuStorage::U32(values) => values.fill(u32::MAX),
+            CpuStorage::U8(values) => values.fill(u8::MAX),
+            _ => bail!("no kernel writes this dtype"),
+        }
+        Ok(())
+    }
 }
 
 /// Finds where a tensor lies by way of the exclusive access that an in-place op has.

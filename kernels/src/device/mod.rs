@@ -7,6 +7,8 @@
 mod cuda;
 #[cfg(feature = "emulation")]
 pub(crate) mod emulation;
+#[cfg(feature = "emulation")]
+pub(crate) mod recording;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
@@ -73,6 +75,19 @@ pub(crate) unsafe trait Params: Copy {}
 
 /// The largest parameter struct.
 pub(crate) const PARAMS_BYTES_MAX: usize = 512;
+
+/// The bytes of a parameter struct, with room behind them.
+#[derive(Clone)]
+#[repr(C, align(16))]
+struct ParamBlock([u8; PARAMS_BYTES_MAX]);
+
+impl ParamBlock {
+    fn of(params: &[u8]) -> Self {
+        let mut block = [0; PARAMS_BYTES_MAX];
+        block[..params.len()].copy_from_slice(params);
+        Self(block)
+    }
+}
 
 /// One kernel launch.
 pub(crate) struct Launch<'a> {

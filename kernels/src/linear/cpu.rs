@@ -4,9 +4,7 @@
 
 use rayon::prelude::*;
 
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Avx2, Avx512};
-use super::lanes::{Fill, LANES, Lanes, Portable};
+use crate::lanes::{self, Fill, LANES, Lanes, tree_sum};
 
 /// Rows of `x`, and rows of the weight, in one tile.
 const TILE: usize = 4;
@@ -16,12 +14,14 @@ const JOB_OUT: usize = 16;
 /// `x` `[rows, size_in]` times the transpose of `weight` `[size_out, size_in]`.
 pub(crate) fn product<T: Fill>(x: &[f32], weight: &[T], size_in: usize) -> Vec<f32> {
     let (rows, size_out) = (x.len() / size_in, weight.len() / size_in);
-    let instructions = Instructions::detect();
     // By weight row first, so that each job owns a stretch of the result.
     let mut by_column = vec![0f32; rows * size_out];
     let outs = by_column.par_chunks_mut(JOB_OUT * rows.max(1));
     let jobs = outs.zip(weight.par_chunks(JOB_OUT * size_in));
-    jobs.for_each(|(out, weight)| instructions.run(Job { x, weight, size_in }, out));
+    jobs.for_each(|(out, weight)| {
+        let job = Job { x, weight, size_in };
+        lanes::run(OnRows { job, out });
+    });
     transpose(&by_column, rows, size_out)
 }
 
@@ -35,70 +35,27 @@ fn transpose(by_column: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// Which of the compiled forms this machine runs. They differ in speed, and with fused
-/// multiply-add in rounding; a machine always runs the same one.
-#[derive(Clone, Copy)]
-enum Instructions {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-impl Instructions {
-    fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
-    }
-
-    fn run<T: Fill>(self, job: Job<'_, T>, out: &mut [f32]) {
-        match self {
-            // SAFETY: `detect` has found avx512f on this machine.
-            #[cfg(target_arch = "x86_64")]
-            #[expect(
-                unsafe_code,
-                reason = "calls a function compiled for more instructions"
-            )]
-            Self::Avx512 => unsafe { avx512(job, out) },
-            // SAFETY: `detect` has found avx2 and fma on this machine.
-            #[cfg(target_arch = "x86_64")]
-            #[expect(
-                unsafe_code,
-                reason = "calls a function compiled for more instructions"
-            )]
-            Self::Avx2 => unsafe { avx2(job, out) },
-            Self::Portable => job.run::<Portable>(out),
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn avx512<T: Fill>(job: Job<'_, T>, out: &mut [f32]) {
-    job.run::<Avx512>(out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<T: Fill>(job: Job<'_, T>, out: &mut [f32]) {
-    job.run::<Avx2>(out);
-}
-
 /// All of `x` by a few rows of the weight.
 #[derive(Clone, Copy)]
 struct Job<'a, T> {
     x: &'a [f32],
     weight: &'a [T],
     size_in: usize,
+}
+
+/// A job and where its result goes.
+struct OnRows<'a, T> {
+    job: Job<'a, T>,
+    out: &'a mut [f32],
+}
+
+impl<T: Fill> lanes::Job for OnRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        self.job.run::<L>(self.out);
+    }
 }
 
 impl<'a, T: Fill> Job<'a, T> {
@@ -189,16 +146,4 @@ impl<'a, T: crate::element::Element> Row<'a, T> {
         padded[..self.rest.len()].copy_from_slice(self.rest);
         padded
     }
-}
-
-#[inline(always)]
-fn tree_sum(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
 }

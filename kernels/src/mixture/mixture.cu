@@ -148,31 +148,7 @@ template <bool GATED> __device__ void product_plain(const Product<float, GATED> 
     plain_slots(p, expert, feature, slot, end);
 }
 
-// ---- Products by matrix instructions: 16 features by 8 slots, 32 elements of a row at a time.
-//
-// Of these 32 a lane holds the eight from 8 (lane % 4) on, of row lane / 4: one load of 16 bytes.
-// They stand where two instructions expect the columns 2t, 2t + 1, 2t + 8 and 2t + 9. This permutes
-// the columns, of both operands alike, which a sum does not mind.
-
-constexpr uint32_t STRETCH = 32;
-
-// Zeros where not `valid`, without a branch that would keep loads from being under way together.
-template <typename T> __device__ void load_words(uint32_t (&out)[4], Span<const T> from, uint64_t index, bool valid) {
-  const Pack<T> pack = load16(from, valid ? index : 0);
-  memcpy(out, &pack, sizeof out);
-  UNROLL for (int i = 0; i < 4; i++)
-    out[i] = valid ? out[i] : 0;
-}
-
-// Adds the products of a stretch: of the features lane / 4 and lane / 4 + 8, and the slot lane / 4.
-template <typename T>
-__device__ void multiply_stretch(float (&sums)[4], const uint32_t (&low)[4], const uint32_t (&high)[4],
-                                 const uint32_t (&x)[4]) {
-  UNROLL for (int half = 0; half < 4; half += 2) {
-    const uint32_t a[4] = {low[half], high[half], low[half + 1], high[half + 1]}, b[2] = {x[half], x[half + 1]};
-    multiply_add_16x8x16<T>(sums, a, b);
-  }
-}
+// ---- Products by matrix instructions: 16 features by 8 slots.
 
 // Writes the sums of 16 features by 8 slots.
 template <typename T, bool GATED>

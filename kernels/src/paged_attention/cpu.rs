@@ -49,7 +49,7 @@ impl PagedAttention<'_> {
     }
 }
 
-fn visible(position: usize, params: AttentionParams) -> std::ops::Range<usize> {
+pub(super) fn visible(position: usize, params: AttentionParams) -> std::ops::Range<usize> {
     let window = params.window.unwrap_or(usize::MAX);
     (position + 1).saturating_sub(window)..position + 1
 }

@@ -3,6 +3,7 @@
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod cuda;
+mod fast;
 #[cfg(feature = "cuda")]
 mod flash;
 
@@ -147,10 +148,12 @@ impl PagedAttention<'_> {
         k: (&CpuStorage, &Layout),
         v: (&CpuStorage, &Layout),
     ) -> Result<CpuStorage> {
-        let q: Vec<f32> = elements::<T>(NAME, q.0, q.1)?
-            .iter()
-            .map(|value| value.widen())
-            .collect();
+        let q = elements::<T>(NAME, q.0, q.1)?;
+        if self.fits_lanes() && !crate::plain::is_asked_for() {
+            let (k, v) = (elements(NAME, k.0, k.1)?, elements(NAME, v.0, v.1)?);
+            return Ok(T::to_cpu_storage_owned(self.attend_in_lanes(q, k, v)));
+        }
+        let q: Vec<f32> = q.iter().map(|value| value.widen()).collect();
         let out = self.attend::<T>(&q, elements(NAME, k.0, k.1)?, elements(NAME, v.0, v.1)?);
         let out = out.into_iter().map(T::narrow).collect();
         Ok(T::to_cpu_storage_owned(out))

@@ -19,7 +19,8 @@ template <typename T> struct PagedAttention {
   Span<T> out;
   // [sequences, max_blocks]
   Span<const uint32_t> block_tables;
-  // [rows to compute, 3]: the row in the batch, its sequence, its context with itself.
+  // [rows to compute, 3]: the row in the batch, its sequence, its context with itself. A row without
+  // context is padding: it sees nothing, and its result is zeros.
   Span<const uint32_t> rows;
   // [rows to compute, query heads, splits, head_dim]
   Span<float> partials;
@@ -542,7 +543,7 @@ template <typename T> __device__ void combine(const PagedAttention<T> &p) {
   }
   Pack<T> result;
   UNROLL for (uint32_t c = 0; c < LEN; c++)
-    result.values[c] = from_float<T>(out[c] / sum);
+    result.values[c] = from_float<T>(splits == 0 ? 0.0f : out[c] / sum);
   store16(p.out, (uint64_t(row.row) * heads + head % heads) * p.head_dim + column, result);
 }
 

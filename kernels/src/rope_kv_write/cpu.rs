@@ -16,16 +16,27 @@ pub(super) fn rotate<T: Element>(
     (heads, head_dim): (usize, usize),
 ) -> Vec<T> {
     let mut out = rows.to_vec();
+    rotate_rows(&mut out, positions, (cos, sin), (heads, head_dim));
+    out
+}
+
+#[inline(always)]
+pub(super) fn rotate_rows<T: Element>(
+    rows: &mut [T],
+    positions: &[u32],
+    (cos, sin): (&[f32], &[f32]),
+    (heads, head_dim): (usize, usize),
+) {
     let pairs = head_dim / 2;
-    for (row, &position) in out.chunks_exact_mut(heads * head_dim).zip(positions) {
+    for (row, &position) in rows.chunks_exact_mut(heads * head_dim).zip(positions) {
         let angles = position as usize * pairs..(position as usize + 1) * pairs;
         for head in row.chunks_exact_mut(head_dim) {
             rotate_head(head, &cos[angles.clone()], &sin[angles.clone()]);
         }
     }
-    out
 }
 
+#[inline(always)]
 fn rotate_head<T: Element>(head: &mut [T], cos: &[f32], sin: &[f32]) {
     let (low, high) = head.split_at_mut(cos.len());
     let pairs = low.iter_mut().zip(high);

@@ -3,6 +3,7 @@
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod cuda;
+mod fast;
 
 use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, bail};
 
@@ -117,14 +118,11 @@ impl Step<'_> {
                 self.q.dim(2)?
             );
         }
-        let ends = self.batch.spans().iter().map(|span| span.context_len);
-        match ends.max() {
-            Some(end) if end > max_position => {
-                bail!(
-                    "{NAME}: position {} of {max_position} that have angles",
-                    end - 1
-                )
-            }
+        match self.batch.context_max() {
+            end if end > max_position => bail!(
+                "{NAME}: position {} of {max_position} that have angles",
+                end - 1
+            ),
             _ => Ok(()),
         }
     }
@@ -149,7 +147,10 @@ impl Step<'_> {
         let (_, heads, head_dim) = x.dims3()?;
         with_elements!(x, T => {
             let rows = rows.elements::<T>(NAME)?;
-            let rotated = cpu::rotate(rows, positions, (cos, sin), (heads, head_dim));
+            let rotated = match crate::plain::is_asked_for() {
+                true => cpu::rotate(rows, positions, (cos, sin), (heads, head_dim)),
+                false => fast::rotate(rows, positions, (cos, sin), (heads, head_dim)),
+            };
             Tensor::from_vec(rotated, x.shape(), x.device())
         })
     }

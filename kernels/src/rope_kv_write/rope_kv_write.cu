@@ -21,6 +21,8 @@ template <typename T> struct RopeKvWrite {
 
 constexpr int ROPE_KV_WRITE_THREADS = 128;
 constexpr uint32_t BLOCK_TOKENS = 32;
+// The slot of a row that writes nothing into the cache.
+constexpr uint32_t NO_SLOT = UINT32_MAX;
 
 // The two elements of a pair, for some pairs side by side.
 template <typename T> struct Pairs {
@@ -67,6 +69,8 @@ template <typename T> __device__ void rope_kv_write(const RopeKvWrite<T> &p) {
   const bool is_k = head < p.heads + p.kv_heads;
   const uint32_t kv_head = head - p.heads - (is_k ? 0 : p.kv_heads);
   const uint64_t slot = p.slots[token];
+  if (slot == NO_SLOT)
+    return;
   const uint64_t row = (slot / BLOCK_TOKENS * p.kv_heads + kv_head) * BLOCK_TOKENS + slot % BLOCK_TOKENS;
   Pairs<T> pairs = load_pairs(is_k ? p.k : p.v, (token * p.kv_heads + kv_head) * p.head_dim + first, half);
   if (is_k)

@@ -1,9 +1,10 @@
 //! Plain loops: the order of the steps, each a function below.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::philox::DrawNoise;
-use super::{DrawFailure, DrawRow, Drawn, seen};
+use super::{DrawFailure, DrawRow, Drawn, fast, seen};
 
 /// A token that may still be drawn, and its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +24,9 @@ pub fn sample_row(logits: &[f32], row: &DrawRow<'_>) -> Result<Drawn, DrawFailur
     let model = Distribution::of(logits)?;
     let adjusted = adjust(logits, row);
     let drawn = if row.greedy {
-        greedy(&adjusted, row)
+        // Where nothing was adjusted, its distribution is the model's.
+        let known = matches!(adjusted, Cow::Borrowed(_)).then_some(model);
+        greedy(&adjusted, row, known)
     } else {
         random(&adjusted, row)
     };
@@ -46,6 +49,7 @@ fn masses(logits: &[f32], model: &Distribution, sets: &[Box<[u32]>]) -> Vec<f32>
 }
 
 /// What is known of a whole distribution: its normaliser and its entropy.
+#[derive(Clone, Copy)]
 struct Distribution {
     /// Natural logarithm of the sum of exponentials; see [`log_sum_exp`] for its precision.
     log_sum: f64,
@@ -55,6 +59,23 @@ struct Distribution {
 
 impl Distribution {
     fn of(logits: &[f32]) -> Result<Self, DrawFailure> {
+        if crate::plain::is_asked_for() {
+            return Self::plain(logits);
+        }
+        let max = fast::largest(logits);
+        if !max.is_finite() {
+            return Err(DrawFailure::NotFinite);
+        }
+        let sums = fast::sums(logits, max);
+        let (at_max, below) = (sums.at_max, sums.below);
+        Ok(Self::from_sums(
+            max,
+            SumOverMax { at_max, below },
+            sums.weighted,
+        ))
+    }
+
+    fn plain(logits: &[f32]) -> Result<Self, DrawFailure> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(DrawFailure::NotFinite);
         }
@@ -68,11 +89,15 @@ impl Distribution {
             let shifted = f64::from(logit - max);
             weighted += sum.add(shifted) * shifted;
         }
+        Ok(Self::from_sums(max, sum, weighted))
+    }
+
+    fn from_sums(max: f32, sum: SumOverMax, weighted: f64) -> Self {
         let log_sum = sum.ln();
-        Ok(Self {
+        Self {
             log_sum: f64::from(max) + log_sum,
             entropy: (log_sum - weighted / log_sum.exp()).max(0.0) as f32,
-        })
+        }
     }
 
     fn logprob(&self, logit: f32) -> f32 {
@@ -114,7 +139,11 @@ impl SumOverMax {
 }
 
 /// Logits after bias and penalties, of the tokens that may be drawn.
-fn adjust(logits: &[f32], row: &DrawRow<'_>) -> Vec<f32> {
+fn adjust<'a>(logits: &'a [f32], row: &DrawRow<'_>) -> Cow<'a, [f32]> {
+    let lists = [row.prompt, row.completion, row.banned];
+    if row.bias.is_empty() && row.allowed.is_none() && lists.iter().all(|list| list.is_empty()) {
+        return Cow::Borrowed(logits);
+    }
     let mut adjusted = logits.to_vec();
     for &(token, bias) in row.bias {
         adjusted[token as usize] += bias;
@@ -124,7 +153,7 @@ fn adjust(logits: &[f32], row: &DrawRow<'_>) -> Vec<f32> {
         keep_allowed(&mut adjusted, allowed);
     }
     ban(&mut adjusted, row);
-    adjusted
+    Cow::Owned(adjusted)
 }
 
 /// Takes out what is not in `allowed`, a word of 32 tokens at a time.
@@ -166,11 +195,28 @@ fn penalise(logits: &mut [f32], row: &DrawRow<'_>) {
 
 /// The likeliest token under the weights, ties to the lowest id. Its log-probability is that before
 /// the weights, so that a gate can add up what it has refused.
-fn greedy(adjusted: &[f32], row: &DrawRow<'_>) -> Option<(u32, f32)> {
-    let best =
-        likeliest(adjusted, |token| weight(row, token)).or_else(|| likeliest(adjusted, |_| 0.0))?;
-    let distribution = Distribution::of(adjusted).ok()?;
+fn greedy(adjusted: &[f32], row: &DrawRow<'_>, known: Option<Distribution>) -> Option<(u32, f32)> {
+    let best = match row.weights {
+        [] => likeliest_by_model(adjusted),
+        _ => likeliest(adjusted, |token| weight(row, token)),
+    };
+    let best = best.or_else(|| likeliest(adjusted, |_| 0.0))?;
+    let distribution = match known {
+        Some(known) => known,
+        None => Distribution::of(adjusted).ok()?,
+    };
     Some((best, distribution.logprob(adjusted[best as usize])))
+}
+
+/// The first of the largest; none where it is not to be told at a glance.
+fn likeliest_by_model(logits: &[f32]) -> Option<u32> {
+    let max = fast::largest(logits);
+    // Zeros have two signs, and minus infinity is not to be drawn.
+    if max == 0.0 || !max.is_finite() {
+        return None;
+    }
+    let first = logits.iter().position(|&logit| logit == max)?;
+    Some(first as u32)
 }
 
 fn likeliest(logits: &[f32], weight: impl Fn(u32) -> f32) -> Option<u32> {
@@ -203,11 +249,24 @@ fn gumbel_max(
     weight: impl Fn(u32) -> f32,
 ) -> Option<(u32, f32)> {
     let noise = DrawNoise::new(row.seed, row.position, row.attempt);
-    let (chosen, _) = candidates
-        .iter()
-        .map(|c| (c, c.logit + weight(c.token) + noise.gumbel(c.token)))
-        .filter(|(_, key)| *key > f32::NEG_INFINITY)
-        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.token.cmp(&a.0.token)))?;
+    let mut best: Option<(&Candidate, f32)> = None;
+    for candidate in candidates {
+        let logit = candidate.logit + weight(candidate.token);
+        let to_beat = best.map_or(f32::NEG_INFINITY, |(_, key)| key);
+        // Most are so unlikely that no noise makes them the largest.
+        if logit == f32::NEG_INFINITY || logit + DrawNoise::LARGEST < to_beat {
+            continue;
+        }
+        let key = logit + noise.gumbel(candidate.token);
+        let is_better = match key.total_cmp(&to_beat) {
+            Ordering::Equal => best.is_none_or(|(best, _)| candidate.token < best.token),
+            order => order.is_gt(),
+        };
+        if is_better {
+            best = Some((candidate, key));
+        }
+    }
+    let (chosen, _) = best?;
     let logprob = f64::from(chosen.logit) - log_sum_exp(candidates);
     Some((chosen.token, logprob as f32))
 }
@@ -289,6 +348,12 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
 
 /// In double precision, and by way of [`SumOverMax`].
 fn log_sum_exp(candidates: &[Candidate]) -> f64 {
+    if !crate::plain::is_asked_for() {
+        let logits: Vec<f32> = candidates.iter().map(|c| c.logit).collect();
+        let max = fast::largest(&logits);
+        let fast::Sums { at_max, below, .. } = fast::sums(&logits, max);
+        return f64::from(max) + SumOverMax { at_max, below }.ln();
+    }
     let logits = || candidates.iter().map(|c| f64::from(c.logit));
     let max = logits().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = SumOverMax::default();

@@ -12,9 +12,13 @@ const THREADS_MAX: u32 = 1024;
 /// `WARPS_MAX` of the kernel.
 const WARPS_MAX: usize = (THREADS_MAX / WARP) as usize;
 
+/// `GATHERED_MAX` of the kernel.
+const GATHERED_MAX: usize = 4096;
+
 /// Shared memory of the kernel: six sums and a largest value a warp, six totals, the keys of the
-/// likeliest tokens and their number.
-const SHARED_BYTES: usize = (6 * (WARPS_MAX + 1) + WARPS_MAX) * 8 + TOP_LOGPROBS_MAX * 8 + 4;
+/// likeliest tokens, those of the gathered, and the number of the likeliest.
+const SHARED_BYTES: usize =
+    (6 * (WARPS_MAX + 1) + WARPS_MAX + TOP_LOGPROBS_MAX + GATHERED_MAX) * 8 + 4;
 
 /// Words of a result before its pairs of likeliest tokens.
 const HEAD_WORDS: usize = 5;

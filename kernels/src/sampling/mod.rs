@@ -6,14 +6,15 @@
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod cuda;
+mod fast;
 mod philox;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod tables;
 
 use candle_core::{DType, Result, Storage, Tensor, bail};
-use rayon::prelude::*;
 
 use crate::element::elements;
+use crate::stripes::for_each_chunk;
 
 pub use cpu::sample_row;
 
@@ -152,9 +153,20 @@ pub fn sample(
             logits.device()
         );
     };
-    let logits_by_row = elements::<f32>(NAME, storage, layout)?.par_chunks_exact(logits.dim(1)?);
-    let draws = logits_by_row.zip(rows);
-    Ok(draws.map(|(logits, row)| sample_row(logits, row)).collect())
+    let vocab = logits.dim(1)?;
+    let logits = elements::<f32>(NAME, storage, layout)?;
+    let mut drawn = vec![Err(DrawFailure::NotFinite); rows.len()];
+    let draw = |index: usize, drawn: &mut [_]| {
+        drawn[0] = sample_row(&logits[index * vocab..][..vocab], &rows[index]);
+    };
+    match crate::plain::is_asked_for() {
+        // On this thread, which alone has been asked.
+        true => (0..)
+            .zip(drawn.chunks_mut(1))
+            .for_each(|(row, drawn)| draw(row, drawn)),
+        false => for_each_chunk(&mut drawn, 1, draw),
+    }
+    Ok(drawn)
 }
 
 fn check(logits: &Tensor, rows: &[DrawRow<'_>]) -> Result<()> {
@@ -186,6 +198,9 @@ fn check_row(index: usize, row: &DrawRow<'_>, vocab: usize) -> Result<()> {
     }
     if !row.weights.is_sorted_by(|a, b| a.0 < b.0) {
         bail!("{NAME}: the weights of draw {index} must be sorted by token, each token once");
+    }
+    if row.weights.iter().any(|(_, weight)| weight.is_nan()) {
+        bail!("{NAME}: a weight of draw {index} is no number");
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
 // A block a row: one pass for each thing to be known of it, from memory that the cache holds by then.
+// As soon as few enough tokens can still be drawn they are gathered in shared memory, and the passes
+// that follow go over those alone.
 //
 // Candidates are compared by keys, which hold a logit's bits in an order of their own and the token:
 // so no two are equal, a cut is one number, and nothing is sorted. Sums are in f64 and in an order
@@ -58,13 +60,16 @@ constexpr uint32_t WARPS_MAX = SAMPLING_THREADS / WARP;
 constexpr uint32_t TOP_LOGPROBS_MAX = 256;
 // Cuts that one pass tries.
 constexpr int PIVOTS = 3;
+// Candidates that shared memory takes.
+constexpr uint32_t GATHERED_MAX = 4096;
 
 // ---- Shared memory, in bytes.
 constexpr int SUMS = 2 * PIVOTS;
 constexpr uint32_t SUMS_AT = 0;
 constexpr uint32_t MAX_AT = SUMS_AT + SUMS * (WARPS_MAX + 1) * sizeof(double);
 constexpr uint32_t TOP_AT = MAX_AT + WARPS_MAX * sizeof(uint64_t);
-constexpr uint32_t COUNTER_AT = TOP_AT + TOP_LOGPROBS_MAX * sizeof(uint64_t);
+constexpr uint32_t GATHERED_AT = TOP_AT + TOP_LOGPROBS_MAX * sizeof(uint64_t);
+constexpr uint32_t COUNTER_AT = GATHERED_AT + GATHERED_MAX * sizeof(uint64_t);
 
 template <typename T> __device__ T max_block(T value) {
   __syncthreads();
@@ -93,6 +98,25 @@ template <int count> __device__ void sum_block(double (&values)[count]) {
     values[i] = sums[i];
 }
 
+// The sum of the counts of the threads before this one.
+__device__ uint32_t sum_before(uint32_t count) {
+  const Span<uint32_t> totals = shared_memory<uint32_t>(SUMS_AT, WARPS_MAX);
+  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  uint32_t sum = count;
+  for (uint32_t step = 1; step < WARP; step *= 2) {
+    const uint32_t before = shuffle(sum, lane >= step ? lane - step : lane);
+    sum += lane >= step ? before : 0;
+  }
+  __syncthreads();
+  if (lane == WARP - 1)
+    totals[warp] = sum;
+  __syncthreads();
+  sum -= count;
+  for (uint32_t before = 0; before < warp; before++)
+    sum += totals[before];
+  return sum;
+}
+
 // ---- Candidates.
 
 // Larger for the likelier; of equals, for the lower token. 0 is no candidate's.
@@ -105,6 +129,11 @@ __device__ __forceinline__ Key key_of(float logit, uint32_t token) {
 }
 
 __device__ __forceinline__ uint32_t token_of(Key key) { return ~uint32_t(key); }
+
+__device__ __forceinline__ float logit_of(Key key) {
+  const uint32_t ordered = key >> 32;
+  return float_of(ordered & 0x80000000 ? ordered & ~0x80000000 : ~ordered);
+}
 
 struct Weights {
   Span<const uint32_t> pairs;
@@ -133,6 +162,8 @@ struct Candidates {
   Key cut;
   // Those of which these weights leave nothing are left out.
   Weights refused;
+  // The keys of all of them, and of some below the cut, or none of them.
+  Span<const Key> gathered;
 
   __device__ __forceinline__ float logit(uint32_t token) const {
     if (refused.count > 0 && refused.of(token) == -INFINITY)
@@ -143,7 +174,36 @@ struct Candidates {
   __device__ __forceinline__ bool has(float logit, uint32_t token) const {
     return logit >= floor && key_of(logit, token) >= cut;
   }
+
+  // Hands each candidate to one of the block's threads: to the same one in every pass.
+  template <typename Visit> __device__ __forceinline__ void each(Visit visit) const {
+    if (gathered.len > 0) {
+      for (uint32_t i = threadIdx.x; i < gathered.len; i += blockDim.x)
+        if (gathered[i] >= cut)
+          visit(gathered[i]);
+      return;
+    }
+    for (uint32_t token = threadIdx.x; token < vocab; token += blockDim.x) {
+      const float value = logit(token);
+      if (has(value, token))
+        visit(key_of(value, token));
+    }
+  }
 };
+
+// Gathers the candidates, `count` of them, where shared memory takes them. Their order depends on the
+// vocabulary alone: by thread, and as each has met them.
+__device__ void gather(Candidates &candidates, double count) {
+  if (candidates.gathered.len > 0 || count > double(GATHERED_MAX))
+    return;
+  const Span<Key> keys = shared_memory<Key>(GATHERED_AT, GATHERED_MAX);
+  uint32_t own = 0;
+  candidates.each([&](Key) { own++; });
+  uint32_t place = sum_before(own);
+  candidates.each([&](Key key) { keys[place++] = key; });
+  __syncthreads();
+  candidates.gathered = {keys.data, uint64_t(count)};
+}
 
 // The largest logit of those that are not left out, 0 above -0; NaN or infinity where there is one.
 __device__ float max_logit(const Candidates &all) {
@@ -167,46 +227,44 @@ struct Sums {
 
 __device__ Sums add_up(const Candidates &candidates) {
   double sums[4] = {};
-  for (uint32_t token = threadIdx.x; token < candidates.vocab; token += blockDim.x) {
-    const float logit = candidates.logit(token);
-    if (!candidates.has(logit, token))
-      continue;
+  candidates.each([&](Key key) {
+    const float logit = logit_of(key);
     const double weight = exp(double(logit));
     sums[0] += 1.0;
     sums[1] += logit == 0.0f ? weight : 0.0;
     sums[2] += logit == 0.0f ? 0.0 : weight;
     sums[3] += weight * double(logit);
-  }
+  });
   sum_block(sums);
   return {sums[0], sums[1], sums[2], sums[3]};
 }
 
-// The highest cut at which the weights of what it keeps reach `target`; where they never do, the
-// cut there is. `top` is the largest logit, `count` the number of candidates.
+// Raises the cut to the highest at which the weights of what it keeps reach `target`, and leaves it
+// where they never do. `top` is the largest logit, `count` the number of candidates.
 //
 // Each pass narrows the interval [low, high) of cuts to one between neighbouring pivots, until one
-// candidate is in it. Source: Qrita, arXiv 2602.01518, with keys in place of logits, so that ties
+// candidate is in it; below `low` none is wanted any more. Source: Qrita, arXiv 2602.01518, with keys in place of logits, so that ties
 // are cut too.
 template <typename Weight>
-__device__ Key find_cut(const Candidates &candidates, float top, double count, double target, Weight weight) {
-  Key low = candidates.cut, high = key_of(top, 0) + 1;
+__device__ void raise_cut(Candidates &candidates, float top, double count, double target, Weight weight) {
+  Key &low = candidates.cut;
+  Key high = key_of(top, 0) + 1;
   // Of the candidates from `high` on, and the number of those from `low` on.
   double weight_above = 0, count_above = 0, count_from_low = count;
   while (high - low > 1 && count_from_low - count_above > 1) {
+    gather(candidates, count_from_low);
     const Key first = low, last = high - 1, step = Max()((high - low) / (PIVOTS + 1), Key(1));
     const auto pivot = [=](int i) { return first + step * (i + 1) < last ? first + step * (i + 1) : last; };
     double sums[2 * PIVOTS] = {};
-    for (uint32_t token = threadIdx.x; token < candidates.vocab; token += blockDim.x) {
-      const float logit = candidates.logit(token);
-      const Key key = key_of(logit, token);
-      if (!candidates.has(logit, token) || key < pivot(0) || key > last)
-        continue;
-      const double added = weight(logit);
+    candidates.each([&](Key key) {
+      if (key < pivot(0) || key > last)
+        return;
+      const double added = weight(logit_of(key));
       for (int i = 0; i < PIVOTS; i++) {
         sums[i] += key >= pivot(i) ? added : 0.0;
         sums[PIVOTS + i] += key >= pivot(i) ? 1.0 : 0.0;
       }
-    }
+    });
     sum_block(sums);
     for (int i = 0; i < PIVOTS; i++) {
       if (weight_above + sums[i] < target) {
@@ -219,7 +277,6 @@ __device__ Key find_cut(const Candidates &candidates, float top, double count, d
       count_from_low = count_above + sums[PIVOTS + i];
     }
   }
-  return low;
 }
 
 // ---- The steps of a row.
@@ -262,14 +319,13 @@ __device__ Span<const float> adjust(const Sampling &p, const Row &row, Span<cons
 // Min-p is in the floor; top-k and then top-p move the cut. Gives the sums of what is kept.
 __device__ Sums truncate(const Row &row, Candidates &candidates, Sums sums) {
   if (double(row.top_k) < sums.count) {
-    candidates.cut =
-        find_cut(candidates, 0.0f, sums.count, double(row.top_k), [](float) { return 1.0; });
+    raise_cut(candidates, 0.0f, sums.count, double(row.top_k), [](float) { return 1.0; });
     sums = add_up(candidates);
   }
   if (row.top_p < 1.0f) {
     const double log_sum = sums.ln();
-    candidates.cut = find_cut(candidates, 0.0f, sums.count, double(row.top_p),
-                              [=](float logit) { return exp(double(logit) - log_sum); });
+    raise_cut(candidates, 0.0f, sums.count, double(row.top_p),
+              [=](float logit) { return exp(double(logit) - log_sum); });
     sums = add_up(candidates);
   }
   return sums;
@@ -314,16 +370,28 @@ __device__ float gumbel(uint32_t word) {
 // One Philox block serves four neighbouring tokens.
 __device__ Key gumbel_max(const Row &row, const Candidates &candidates, const Weights &weights) {
   Key best = 0;
+  const auto noise_of = [&](uint32_t four) {
+    return philox(row.seed_low, row.seed_high, {{four, row.position, row.attempt, 0}});
+  };
+  const auto consider = [&](float logit, uint32_t token, uint32_t word) {
+    const float sum = logit + weights.of(token) + gumbel(word);
+    if (sum > -INFINITY)
+      best = Max()(best, key_of(sum, token));
+  };
+  if (candidates.gathered.len > 0) {
+    candidates.each([&](Key key) {
+      const uint32_t token = token_of(key);
+      consider(logit_of(key), token, noise_of(token / 4).values[token % 4]);
+    });
+    return max_block(best);
+  }
   for (uint32_t four = threadIdx.x; four * 4 < candidates.vocab; four += blockDim.x) {
-    const Words noise = philox(row.seed_low, row.seed_high, {{four, row.position, row.attempt, 0}});
+    const Words noise = noise_of(four);
     for (uint32_t i = 0; i < 4 && four * 4 + i < candidates.vocab; i++) {
       const uint32_t token = four * 4 + i;
       const float logit = candidates.logit(token);
-      if (!candidates.has(logit, token))
-        continue;
-      const float sum = logit + weights.of(token) + gumbel(noise.values[i]);
-      if (sum > -INFINITY)
-        best = Max()(best, key_of(sum, token));
+      if (candidates.has(logit, token))
+        consider(logit, token, noise.values[i]);
     }
   }
   return max_block(best);
@@ -360,6 +428,7 @@ __device__ Choice draw_random(const Row &row, Candidates kept, Sums sums, const 
     best = gumbel_max(row, beyond, weights);
     if (best != 0)
       return {best, double(beyond.logit(token_of(best))) - of_beyond.ln()};
+    // Nothing is left beyond, so that what was gathered of `kept` still lies where it was.
     best = gumbel_max(row, kept, {});
   }
   return {best, best == 0 ? 0 : double(kept.logit(token_of(best))) - sums.ln()};
@@ -368,21 +437,17 @@ __device__ Choice draw_random(const Row &row, Candidates kept, Sums sums, const 
 // The likeliest tokens under the model, each put where the likelier ones leave it.
 __device__ void report_top(const Row &row, const Candidates &model, double log_sum, Span<uint32_t> pairs) {
   // As the model gave them: also those of which nothing is left.
-  Candidates all = {model.logits, model.vocab, 0.0f, 1.0f, -INFINITY, 0, {}};
+  Candidates all = {model.logits, model.vocab, 0.0f, 1.0f, -INFINITY, 0, {}, {}};
   const uint32_t count = row.top_logprobs < all.vocab ? row.top_logprobs : all.vocab;
   if (count == 0)
     return;
-  all.cut = find_cut(all, model.max, double(all.vocab), double(count), [](float) { return 1.0; });
+  raise_cut(all, model.max, double(all.vocab), double(count), [](float) { return 1.0; });
   const Span<Key> found = shared_memory<Key>(TOP_AT, TOP_LOGPROBS_MAX);
   const Span<uint32_t> counter = shared_memory<uint32_t>(COUNTER_AT, 1);
   if (threadIdx.x == 0)
     counter[0] = 0;
   __syncthreads();
-  for (uint32_t token = threadIdx.x; token < all.vocab; token += blockDim.x) {
-    const Key key = key_of(all.logit(token), token);
-    if (key >= all.cut)
-      found[atomic_add(counter, 0, 1u)] = key;
-  }
+  all.each([&](Key key) { found[atomic_add(counter, 0, 1u)] = key; });
   __syncthreads();
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
     uint32_t likelier = 0;
@@ -412,7 +477,7 @@ __device__ Choice draw(const Sampling &p, const Row &row, const Candidates &mode
   Candidates all = model;
   all.logits = adjust(p, row, model.logits);
   if (row.adjusted != NONE)
-    all.max = max_logit({all.logits, p.vocab, 0.0f, 1.0f, 0.0f, 0, {}});
+    all.max = max_logit({all.logits, p.vocab, 0.0f, 1.0f, 0.0f, 0, {}, {}});
   all.temperature = row.temperature;
   all.floor = row.floor;
   const bool is_model = row.adjusted == NONE && row.temperature == model.temperature && row.floor == model.floor;
@@ -425,7 +490,7 @@ __device__ void sample_row(const Sampling &p) {
   const Row row = p.rows[blockIdx.x];
   const Span<const float> logits = {p.logits.at(uint64_t(blockIdx.x) * p.vocab, 1), p.vocab};
   const Span<uint32_t> result = p.results.from(uint64_t(blockIdx.x) * p.result_words);
-  Candidates model = {logits, p.vocab, 0.0f, 1.0f, -FLT_MAX, 0, {}};
+  Candidates model = {logits, p.vocab, 0.0f, 1.0f, -FLT_MAX, 0, {}, {}};
   model.max = max_logit(model);
   if (!(model.max > -INFINITY && model.max < INFINITY)) {
     if (threadIdx.x == 0)

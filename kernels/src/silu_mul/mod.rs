@@ -3,6 +3,7 @@
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod cuda;
+mod fast;
 
 use candle_core::{Result, Tensor, bail};
 
@@ -34,5 +35,8 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if let Some(backend) = crate::device::backend_of(gate) {
         return cuda::silu_mul(&*backend, gate, up);
     }
-    with_elements!(gate, T => map2::<T>(NAME, gate, up, cpu::silu_mul))
+    with_elements!(gate, T => match crate::plain::is_asked_for() {
+        true => map2::<T>(NAME, gate, up, cpu::silu_mul),
+        false => map2::<T>(NAME, gate, up, fast::silu_mul),
+    })
 }

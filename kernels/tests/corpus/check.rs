@@ -1,7 +1,7 @@
 //! One op on one set of inputs, wherever its device code can run.
 
 use candle_core::{DType, Device, Result, Tensor};
-use portcullis_kernels::{Order, emulate};
+use portcullis_kernels::{Order, emulate, with_plain_loops};
 
 /// All that kernels are compiled for.
 pub(crate) const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
@@ -50,7 +50,8 @@ impl Tolerance {
     };
 }
 
-/// Runs `op` on the plain loops, then on every device, and compares what comes out.
+/// Runs `op` on the plain loops, then on the fast ones and on every device, and compares what comes
+/// out.
 ///
 /// In the emulation each order of threads must give the same bits. `op` gets its inputs where it
 /// is to run.
@@ -60,7 +61,13 @@ pub(crate) fn check(
     tolerance: Tolerance,
     op: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
 ) {
-    let expected = op(&copies(inputs, &Device::Cpu)).expect(case);
+    let expected = with_plain_loops(|| op(&copies(inputs, &Device::Cpu))).expect(case);
+    let fast = op(&copies(inputs, &Device::Cpu)).expect(case);
+    compare(&format!("{case}, fast loops"), &fast, &expected, tolerance);
+    if std::env::var_os("PORTCULLIS_CPU_INSTRUCTIONS").is_some() {
+        // The run is about the fast loops of another machine; device code is the same on all.
+        return;
+    }
     let mut first: Option<Vec<Tensor>> = None;
     for order in Order::ALL {
         let inputs = copies(inputs, &Device::Cpu);

@@ -5,6 +5,7 @@ mod add_rms_norm;
 mod block_copy;
 mod check;
 mod embedding;
+mod linear;
 mod mixture;
 mod paged_attention;
 mod rope_kv_write;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use portcullis_kernels::{AttentionParams, PagedBatch, paged_attention};
 
-use super::linear::Linear;
+use super::linear::{Linear, forward_all};
 use super::norm::Norm;
 use super::rope::Rope;
 use crate::kv_cache::LayerCache;
@@ -81,9 +81,10 @@ impl Attention {
             Some((q, k)) => (Some(q), Some(k)),
             None => (None, None),
         };
-        let q = self.heads(self.q.forward(x)?, self.num_heads, q_norm)?;
-        let k = self.heads(self.k.forward(x)?, self.num_kv_heads, k_norm)?;
-        let v = self.heads(self.v.forward(x)?, self.num_kv_heads, None)?;
+        let [q, k, v] = forward_all(x, [&self.q, &self.k, &self.v])?;
+        let q = self.heads(q, self.num_heads, q_norm)?;
+        let k = self.heads(k, self.num_kv_heads, k_norm)?;
+        let v = self.heads(v, self.num_kv_heads, None)?;
         let q = rope.write(&q, &k, &v, batch, cache)?;
         let mixed = paged_attention(&q, &cache.k, &cache.v, batch, self.params)?;
         self.output.forward(&mixed.flatten_from(1)?)

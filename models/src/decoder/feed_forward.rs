@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use portcullis_kernels::{mixture, route, silu_mul};
 
-use super::linear::Linear;
+use super::linear::{Linear, forward_all};
 use crate::weights::Weights;
 use crate::{Config, Experts, ModelError};
 
@@ -66,8 +66,8 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = silu_mul(&self.gate.forward(x)?, &self.up.forward(x)?)?;
-        self.down.forward(&gated)
+        let [gate, up] = forward_all(x, [&self.gate, &self.up])?;
+        self.down.forward(&silu_mul(&gate, &up)?)
     }
 }
 

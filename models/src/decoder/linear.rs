@@ -1,20 +1,22 @@
 //! `x wᵀ + b`.
 
 use candle_core::{Result, Tensor};
-use portcullis_kernels::linear;
+use portcullis_kernels::{LinearWeight, linears};
 
 use crate::ModelError;
 use crate::weights::Weights;
 
-/// A projection, its weight `[out, in]` as checkpoints have it.
-pub(super) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
+/// A projection.
+pub(super) struct Linear(LinearWeight);
 
 impl Linear {
-    pub(super) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+    /// Of a weight `[out, in]`, as checkpoints have it.
+    pub(super) fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let weight = LinearWeight::new(weight)?;
+        Ok(Self(match bias {
+            Some(bias) => weight.with_bias(bias)?,
+            None => weight,
+        }))
     }
 
     pub(super) fn load(
@@ -28,15 +30,17 @@ impl Linear {
             true => Some(weights.get(&format!("{name}.bias"), &[size_out])?),
             false => None,
         };
-        Ok(Self { weight, bias })
+        Ok(Self::new(&weight, bias)?)
     }
 
     /// `[num_tokens, in]` to `[num_tokens, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = linear(x, &self.weight)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+        let [y] = forward_all(x, [self])?;
+        Ok(y)
     }
+}
+
+/// Several projections of the same rows.
+pub(super) fn forward_all<const N: usize>(x: &Tensor, all: [&Linear; N]) -> Result<[Tensor; N]> {
+    linears(x, all.map(|linear| &linear.0))
 }
