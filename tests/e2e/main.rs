@@ -5,6 +5,7 @@
 )]
 
 mod audit;
+mod bench;
 mod calls;
 mod crash;
 mod disk;

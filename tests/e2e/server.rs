@@ -145,6 +145,15 @@ impl Server {
         answer
     }
 
+    /// The value of a metric that has one.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let asked = self.client.get(format!("{}/metrics", self.url)).send();
+        let text = asked.await.unwrap().text().await.unwrap();
+        let value = text.lines().find(|line| line.starts_with(name));
+        let value = value.and_then(|line| line.rsplit(' ').next());
+        value.unwrap().parse().unwrap()
+    }
+
     /// Registers a rule set and puts it into force.
     pub(crate) async fn activate(&self, admin: &str, source: String) {
         let made = self.post("/v1/rulesets", admin, source).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod authoring;
+pub(crate) mod bench;
 pub(crate) mod keys;
 pub(crate) mod signing;
 
@@ -15,6 +16,7 @@ use crate::config::Flags;
 use crate::config::setting::{self, Setting};
 use audit::AuditCommand;
 use authoring::{RulesExplainArgs, RulesTestArgs};
+use bench::BenchCommand;
 use keys::KeysCommand;
 use signing::{
     ApproveArgs, DiffArgs, HistoryArgs, KeygenArgs, SignArgs, SignersCommand, VersionArgs,
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Look into models and fetch them
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Measure a server, this one or any other that speaks the OpenAI protocol
+    #[command(subcommand)]
+    Bench(Box<BenchCommand>),
     /// Tell what is there: device, memory, data directory, model, rule sets, keys, server
     Doctor(DoctorArgs),
 }
@@ -271,7 +276,7 @@ impl std::str::FromStr for RuleSetName {
 
 /// Flags made from the table of settings, taken as text: what they mean, and whether it is
 /// allowed, is decided together with environment and file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SettingArgs<S> {
     flags: Flags,
     set: PhantomData<S>,
@@ -287,6 +292,14 @@ struct AllSettings;
 
 impl SettingSet for AllSettings {
     const SETTINGS: &[Setting] = setting::ALL;
+}
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineSettings;
+
+impl SettingSet for EngineSettings {
+    const SETTINGS: &[Setting] = setting::OF_ENGINES;
 }
 
 #[derive(Debug)]

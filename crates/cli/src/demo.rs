@@ -54,6 +54,11 @@ const MODEL_FILES: &[(&str, &[u8])] = model_files![
     "tokenizer_config.json",
 ];
 
+/// The demo's rule set.
+pub(crate) fn rules() -> Result<RuleSet> {
+    RuleSet::load(RULES).context("the demo rule set in this binary is broken")
+}
+
 /// What the demo has got ready.
 pub(crate) struct Demo {
     /// Made at the first start; known to nobody but whoever reads it there.
@@ -134,7 +139,7 @@ struct DemoRules {
 
 impl DemoRules {
     fn read() -> Result<Self> {
-        let set = RuleSet::load(RULES).context("the demo rule set in this binary is broken")?;
+        let set = rules()?;
         let name: RuleSetName = set.name().parse()?;
         let key = PublicKey::from_pem(AUTHOR_KEY)?;
         let id: SignerId = key.id().as_str().parse()?;

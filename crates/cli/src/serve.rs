@@ -7,16 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use bytesize::ByteSize;
-use portcullis_engine::{
-    Clock, EmbeddingThread, EngineConfig, EngineHandle, EngineThread, SystemClock,
-};
+use portcullis_engine::{Clock, EmbeddingThread, EngineHandle, SystemClock};
 use portcullis_ledger::ModelDigests;
-use portcullis_models::Decoder;
-use portcullis_runner::{CandleRunner, DeviceChoice};
-use portcullis_scheduler::SchedulerConfig;
 use portcullis_server::{
-    AppState, ConnectionLimits, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig, Tls,
+    AppState, ConnectionLimits, Door, Ledger, ServedEmbedder, ServedModel, ServerConfig, Serving,
+    Tls,
 };
 use portcullis_store::{DeploymentName, SqliteStore, Store};
 use tokio::net::TcpListener;
@@ -26,20 +21,14 @@ use tokio::sync::oneshot;
 
 use crate::args::{ServeArgs, version};
 use crate::clock::unix_now;
-use crate::config::{Config, EngineLimits, misspelt_variables};
+use crate::config::{Config, misspelt_variables};
 use crate::data_dir::DataDir;
 use crate::embedding::EmbeddingModel;
 use crate::env::Environment;
-use crate::kv_plan::{self, KvPlan};
-use crate::machine::Machine;
 use crate::model::Model;
 use crate::welcome::{Keys, Welcome};
-use crate::{doctor, ledger, log, model_digests, output};
+use crate::{doctor, engine, ledger, log, model_digests, output};
 
-/// A call that has waited for so many steps goes before those of the next class.
-const AGEING_STEPS: u64 = 256;
-/// Pieces of text that wait for a slow reader before they are merged.
-const STREAM_BUFFER: usize = 64;
 /// Files that are open besides connections: the store, the log, weights, threads.
 const FILES_BESIDE: u64 = 256;
 /// How long tasks may take to notice that it is over.
@@ -69,7 +58,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let ((engine, engine_thread), digests) = std::thread::scope(|scope| {
         // Reading the weights and hashing them share the disk's cache.
         let digests = scope.spawn(|| digests(&config, &model));
-        let engine = start_engine(&config, &model, &clock)?;
+        let engine = engine::start(&config, &model, &clock)?;
         let digests = digests.join();
         Ok::<_, anyhow::Error>((
             engine,
@@ -99,11 +88,13 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
         config: &config,
         num_entries,
     };
+    // Who reads the welcome may call at once.
+    let serving = door.lead_to(state);
     output::line(welcome)?;
     // Its thread ends with the last handle.
     drop(embedder);
 
-    runtime.block_on(until_stopped(door, state, signals))?;
+    runtime.block_on(until_stopped(serving, signals))?;
     runtime.block_on(store.close());
     runtime.shutdown_timeout(END_TIMEOUT);
     if !engine_thread.join() {
@@ -207,67 +198,6 @@ fn deployment(config: &Config, model: &Model) -> Result<DeploymentName> {
     }
 }
 
-fn start_engine(
-    config: &Config,
-    model: &Model,
-    clock: &Arc<dyn Clock>,
-) -> Result<(EngineHandle, EngineThread)> {
-    let max_model_len = model.max_model_len(config.engine.max_model_len)?;
-    let plan = |usual_bytes| {
-        let bytes_per_block = model.kv_bytes_per_block();
-        KvPlan::new(&config.engine, usual_bytes, max_model_len, bytes_per_block)
-    };
-    tracing::info!("loading {}: {}", model.root, model.summary());
-    let (decoder, kv) = match config.model.device {
-        DeviceChoice::Cpu => {
-            // Before the weights: what does not fit is known at once.
-            let kv = plan(kv_plan::usual_bytes(Machine::look()))?;
-            (model.load_weights()?, kv)
-        }
-        DeviceChoice::Cuda(_) => {
-            let decoder = model.load_weights()?;
-            let free = free_beside_steps(&decoder, &config.engine)?;
-            (decoder, plan(kv_plan::usual_bytes_on_card(free))?)
-        }
-    };
-    tracing::info!(
-        "KV cache: {} in {} blocks, {} tokens",
-        ByteSize(kv.bytes),
-        kv.num_blocks,
-        kv.tokens
-    );
-    let engine = EngineConfig {
-        scheduler: SchedulerConfig {
-            num_blocks: kv.num_blocks,
-            max_batched_tokens: config.engine.max_batched_tokens,
-            max_num_seqs: config.engine.max_num_seqs,
-            max_model_len,
-            ageing_steps: AGEING_STEPS,
-        },
-        max_waiting: config.engine.max_waiting,
-        stream_buffer: STREAM_BUFFER,
-        tokenizer: model.tokenizer.clone(),
-        clock: Arc::clone(clock),
-    };
-    EngineThread::start(engine, move || -> Result<CandleRunner> {
-        let cache = decoder
-            .new_cache(kv.num_blocks as usize)
-            .context("no memory for the KV cache")?;
-        Ok(CandleRunner::new(decoder, cache)?)
-    })
-}
-
-/// What a card has free beside the weights and the largest step.
-fn free_beside_steps(decoder: &Decoder, limits: &EngineLimits) -> Result<u64> {
-    let flags = "lower --max-batched-tokens or --max-num-seqs, or take a smaller --dtype";
-    portcullis_runner::warm_up(decoder, limits.max_batched_tokens, limits.max_num_seqs)
-        .with_context(|| {
-            format!("the card has no memory for a step beside the weights; {flags}")
-        })?;
-    let free = portcullis_runner::free_bytes(decoder.device())?;
-    Ok(free.unwrap_or_default())
-}
-
 /// What runs beside the server.
 struct Parts {
     engine: EngineHandle,
@@ -317,12 +247,12 @@ fn app_state(
 }
 
 /// The first signal drains, the second cuts off what still runs.
-async fn until_stopped(door: Door, state: AppState, mut signals: Signals) -> Result<()> {
+async fn until_stopped(serving: Serving, mut signals: Signals) -> Result<()> {
     let (first, drain) = oneshot::channel();
     let (second, cut_off) = oneshot::channel();
     // A sender that is gone means that it is over too.
     let told = |signal: oneshot::Receiver<()>| async { drop(signal.await) };
-    let serving = door.serve(state, told(drain), told(cut_off));
+    let serving = serving.until(told(drain), told(cut_off));
     let listening = async {
         signals.next().await;
         tracing::info!("stopping: running calls may finish; a second signal ends them");

@@ -285,6 +285,26 @@ pub(crate) const ALL: &[Setting] = &[
     OTLP_ENDPOINT,
 ];
 
+/// Those of an engine without a server.
+pub(crate) const OF_ENGINES: &[Setting] = &[
+    MODEL,
+    REVISION,
+    DATA_DIR,
+    DEVICE,
+    DTYPE,
+    LOAD_FORMAT,
+    MAX_MODEL_LEN,
+    MAX_NUM_SEQS,
+    MAX_BATCHED_TOKENS,
+    KV_CACHE_MEMORY,
+    HUB_ENDPOINT,
+    HUB_TOKEN,
+    HUB_HOME,
+    HUB_OFFLINE,
+    LOG_FORMAT,
+    LOG_LEVEL,
+];
+
 /// What fetching and describing a model needs.
 pub(crate) const OF_MODELS: &[Setting] = &[
     REVISION,

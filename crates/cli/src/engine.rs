@@ -1,0 +1,85 @@
+//! The engine of a configuration: weights, KV cache, the thread.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytesize::ByteSize;
+use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread};
+use portcullis_models::Decoder;
+use portcullis_runner::{CandleRunner, DeviceChoice};
+use portcullis_scheduler::SchedulerConfig;
+
+use crate::config::{Config, EngineLimits};
+use crate::kv_plan::{self, KvPlan};
+use crate::machine::Machine;
+use crate::model::Model;
+
+/// A call that has waited for so many steps goes before those of the next class.
+const AGEING_STEPS: u64 = 256;
+/// Pieces of text that wait for a slow reader before they are merged.
+const STREAM_BUFFER: usize = 64;
+
+/// Loads the weights, plans the cache and starts the engine's thread.
+///
+/// # Errors
+/// The weights cannot be loaded, or there is no memory for a cache beside them.
+pub(crate) fn start(
+    config: &Config,
+    model: &Model,
+    clock: &Arc<dyn Clock>,
+) -> Result<(EngineHandle, EngineThread)> {
+    let max_model_len = model.max_model_len(config.engine.max_model_len)?;
+    let plan = |usual_bytes| {
+        let bytes_per_block = model.kv_bytes_per_block();
+        KvPlan::new(&config.engine, usual_bytes, max_model_len, bytes_per_block)
+    };
+    tracing::info!("loading {}: {}", model.root, model.summary());
+    let (decoder, kv) = match config.model.device {
+        DeviceChoice::Cpu => {
+            // Before the weights: what does not fit is known at once.
+            let kv = plan(kv_plan::usual_bytes(Machine::look()))?;
+            (model.load_weights()?, kv)
+        }
+        DeviceChoice::Cuda(_) => {
+            let decoder = model.load_weights()?;
+            let free = free_beside_steps(&decoder, &config.engine)?;
+            (decoder, plan(kv_plan::usual_bytes_on_card(free))?)
+        }
+    };
+    tracing::info!(
+        "KV cache: {} in {} blocks, {} tokens",
+        ByteSize(kv.bytes),
+        kv.num_blocks,
+        kv.tokens
+    );
+    let engine = EngineConfig {
+        scheduler: SchedulerConfig {
+            num_blocks: kv.num_blocks,
+            max_batched_tokens: config.engine.max_batched_tokens,
+            max_num_seqs: config.engine.max_num_seqs,
+            max_model_len,
+            ageing_steps: AGEING_STEPS,
+        },
+        max_waiting: config.engine.max_waiting,
+        stream_buffer: STREAM_BUFFER,
+        tokenizer: model.tokenizer.clone(),
+        clock: Arc::clone(clock),
+    };
+    EngineThread::start(engine, move || -> Result<CandleRunner> {
+        let cache = decoder
+            .new_cache(kv.num_blocks as usize)
+            .context("no memory for the KV cache")?;
+        Ok(CandleRunner::new(decoder, cache)?)
+    })
+}
+
+/// What a card has free beside the weights and the largest step.
+fn free_beside_steps(decoder: &Decoder, limits: &EngineLimits) -> Result<u64> {
+    let flags = "lower --max-batched-tokens or --max-num-seqs, or take a smaller --dtype";
+    portcullis_runner::warm_up(decoder, limits.max_batched_tokens, limits.max_num_seqs)
+        .with_context(|| {
+            format!("the card has no memory for a step beside the weights; {flags}")
+        })?;
+    let free = portcullis_runner::free_bytes(decoder.device())?;
+    Ok(free.unwrap_or_default())
+}
