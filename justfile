@@ -34,6 +34,10 @@ gpu-test:
 gpu-bundle OUT="target/portcullis-gpu.tar.xz":
     scripts/gpu-bundle {{OUT}}
 
+# The fast loops of the CPU in every form that they are compiled in: AVX-512, AVX2, portable.
+cpu-forms:
+    scripts/cpu-forms
+
 # Shifts indices of the kernels by one, each of which their tests must notice.
 kernel-mutants *OPS:
     scripts/kernel-mutants {{OPS}}
@@ -63,11 +67,14 @@ ledger-overhead:
 crash KILLS="3000":
     PORTCULLIS_CRASH_KILLS={{KILLS}} cargo test -p portcullis --test e2e crash -- --nocapture
 
-# Throughput with 50 enforced rules beside none, in pairs.
+# What fifty rules cost the demo model: off, observed, enforced, in turns.
 gate-overhead:
-    cargo build --release
-    scripts/gate-overhead
+    cargo run --release -- bench gate --rules benches/rules/fifty.yaml --temperature 1
 
 # Measurements to judge a change by: medians, printed in pairs.
 bench:
     cargo bench -p portcullis-benches
+
+# The harness beside guidellm, another client, against one server with known delays (from PyPI, 6 GB).
+bench-guidellm:
+    scripts/bench-guidellm
