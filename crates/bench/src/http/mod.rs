@@ -1,6 +1,8 @@
 //! A server that speaks the OpenAI protocol over HTTP.
 
 mod follow;
+#[cfg(test)]
+mod known;
 mod probe;
 mod sse;
 mod tokens;
