@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use candle_core::DType;
 use portcullis_engine::Draw;
 use portcullis_models::{BLOCK_TOKENS, Decoder, LoadOptions};
-use portcullis_runner::Model;
+use portcullis_runner::{Model, RunnerOptions};
 use portcullis_scheduler::{BlockId, Row, SchedulerOutput};
 use portcullis_types::{SamplingParams, SequenceId, TokenId, TokenMask};
 
@@ -100,7 +100,7 @@ impl Run {
         let kv = decoder.new_cache(streams * blocks_per_sequence)?;
         let prompt = |stream| (0..options.context).map(move |at| token(stream, at, vocab));
         Ok(Self {
-            model: Model::new(decoder, kv),
+            model: Model::new(decoder, kv, RunnerOptions::default()),
             sequences: (0..streams)
                 .map(|stream| prompt(stream).collect())
                 .collect(),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread};
 use portcullis_models::Decoder;
-use portcullis_runner::{CandleRunner, DeviceChoice};
+use portcullis_runner::{CandleRunner, DeviceChoice, RunnerOptions};
 use portcullis_scheduler::SchedulerConfig;
 
 use crate::config::{Config, EngineLimits};
@@ -43,7 +43,8 @@ pub(crate) fn start(
         DeviceChoice::Cuda(_) => {
             let decoder = model.load_weights()?;
             let free = free_beside_steps(&decoder, &config.engine)?;
-            (decoder, plan(kv_plan::usual_bytes_on_card(free))?)
+            let usual = kv_plan::usual_bytes_on_card(free, config.engine.cuda_graphs);
+            (decoder, plan(usual)?)
         }
     };
     tracing::info!(
@@ -65,12 +66,23 @@ pub(crate) fn start(
         tokenizer: model.tokenizer.clone(),
         clock: Arc::clone(clock),
     };
+    let options = runner_options(&config.engine);
     EngineThread::start(engine, move || -> Result<CandleRunner> {
         let cache = decoder
             .new_cache(kv.num_blocks as usize)
             .context("no memory for the KV cache")?;
-        Ok(CandleRunner::new(decoder, cache)?)
+        Ok(CandleRunner::new(decoder, cache, options)?)
     })
+}
+
+/// Graphs, where they are asked for, of every decode that the scheduler may plan.
+fn runner_options(limits: &EngineLimits) -> RunnerOptions {
+    RunnerOptions {
+        graph_rows_max: match limits.cuda_graphs {
+            true => limits.max_num_seqs,
+            false => 0,
+        },
+    }
 }
 
 /// What a card has free beside the weights and the largest step.

@@ -14,6 +14,9 @@ const USUAL_PART_OF_FREE: u64 = 4;
 /// A card's memory serves nothing else. What is left is for what the driver takes later: compiled
 /// kernels, libraries' workspaces.
 const LEFT_ON_CARD: u64 = 512 << 20;
+/// What CUDA graphs are left besides: some 150 shapes of some 330 launches, and the logits of the
+/// largest. An assumption; no card has told.
+const LEFT_FOR_GRAPHS: u64 = 1 << 30;
 
 /// Bytes of the cache on the CPU unless told otherwise.
 pub(crate) fn usual_bytes(machine: Machine) -> u64 {
@@ -22,8 +25,9 @@ pub(crate) fn usual_bytes(machine: Machine) -> u64 {
 
 /// Bytes of the cache on a card unless told otherwise, when weights and the largest step have
 /// what they need.
-pub(crate) fn usual_bytes_on_card(free_bytes: u64) -> u64 {
-    free_bytes.saturating_sub(LEFT_ON_CARD)
+pub(crate) fn usual_bytes_on_card(free_bytes: u64, with_graphs: bool) -> u64 {
+    let for_graphs = if with_graphs { LEFT_FOR_GRAPHS } else { 0 };
+    free_bytes.saturating_sub(LEFT_ON_CARD + for_graphs)
 }
 
 /// Blocks of the cache, and what they hold.
@@ -98,6 +102,7 @@ mod tests {
             max_num_seqs: seqs,
             max_batched_tokens: 1024,
             kv_cache_bytes,
+            cuda_graphs: false,
             max_waiting: 1,
         };
         let machine = Machine {
@@ -114,6 +119,14 @@ mod tests {
         assert_eq!(blocks(Some(100 * BLOCK), 1), 100);
         assert_eq!(blocks(None, 400 * BLOCK), 100);
         assert_eq!(blocks(None, 1 << 40), 1024);
+    }
+
+    #[test]
+    fn on_a_card_libraries_and_graphs_are_left_their_part() {
+        let left = |with_graphs| (8u64 << 30) - usual_bytes_on_card(8 << 30, with_graphs);
+        assert_eq!(left(false), 512 << 20);
+        assert_eq!(left(true), 1536 << 20);
+        assert_eq!(usual_bytes_on_card(1, true), 0);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Bench {
         let cache = decoder.new_cache(blocks.max().unwrap_or(1))?;
         Ok(Self {
             vocab: decoder.config().vocab_size,
-            runner: CandleRunner::with_options(decoder, cache, runner_options)?,
+            runner: CandleRunner::new(decoder, cache, runner_options)?,
             device,
             context,
             blocks_per_sequence,

@@ -60,26 +60,14 @@ impl CandleRunner {
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn new(decoder: Decoder, kv: KvCache) -> std::io::Result<Self> {
-        Self::with_options(decoder, kv, RunnerOptions::default())
-    }
-
-    /// The same with options.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn with_options(
-        decoder: Decoder,
-        kv: KvCache,
-        options: RunnerOptions,
-    ) -> std::io::Result<Self> {
+    pub fn new(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> std::io::Result<Self> {
         // One step is in flight at a time: the engine collects before it submits again.
         let (steps, inbox) = sync_channel(1);
         let (outbox, results) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("model".into())
             // Graphs stay on the thread that they are recorded on, so the model is made there.
-            .spawn(move || Model::with_options(decoder, kv, options).serve(&inbox, &outbox))?;
+            .spawn(move || Model::new(decoder, kv, options).serve(&inbox, &outbox))?;
         Ok(Self {
             steps: Some(steps),
             results,
@@ -129,12 +117,7 @@ pub struct Model {
 
 impl Model {
     /// Takes the decoder and a cache made for it.
-    pub fn new(decoder: Decoder, kv: KvCache) -> Self {
-        Self::with_options(decoder, kv, RunnerOptions::default())
-    }
-
-    /// The same with options.
-    pub fn with_options(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> Self {
+    pub fn new(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> Self {
         Self {
             graphs: graphs_of(&decoder, options),
             decoder,

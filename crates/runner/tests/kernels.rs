@@ -208,5 +208,5 @@ fn model(choice: DeviceChoice, runner_options: RunnerOptions) -> Model {
     };
     let decoder = Decoder::load(dir, &options).unwrap();
     let cache = decoder.new_cache(NUM_BLOCKS as usize).unwrap();
-    Model::with_options(decoder, cache, runner_options)
+    Model::new(decoder, cache, runner_options)
 }

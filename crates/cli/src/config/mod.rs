@@ -81,6 +81,7 @@ pub(crate) struct EngineLimits {
     pub(crate) max_num_seqs: usize,
     pub(crate) max_batched_tokens: usize,
     pub(crate) kv_cache_bytes: Option<u64>,
+    pub(crate) cuda_graphs: bool,
     pub(crate) max_waiting: usize,
 }
 
@@ -228,6 +229,9 @@ impl EngineLimits {
                 .unwrap_or(max_batched_tokens.min(64)),
             max_batched_tokens,
             kv_cache_bytes: raw.read(setting::KV_CACHE_MEMORY, parse::size),
+            cuda_graphs: raw
+                .read(setting::CUDA_GRAPHS, parse::switch)
+                .unwrap_or(false),
             max_waiting: raw
                 .read(setting::MAX_WAITING, number(1, 1 << 16))
                 .unwrap_or(256),

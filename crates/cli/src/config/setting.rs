@@ -104,6 +104,11 @@ pub(crate) const KV_CACHE_MEMORY: Setting = setting(
     "SIZE",
     "Memory of the KV cache, such as 4GiB or 512MB [default: a quarter of what is free, at most 1GiB]",
 );
+pub(crate) const CUDA_GRAPHS: Setting = setting(
+    "cuda_graphs",
+    "BOOL",
+    "On a card, run decodes as CUDA graphs, which no card has done yet: true or false [default: false]",
+);
 pub(crate) const MAX_WAITING: Setting = setting(
     "max_waiting",
     "N",
@@ -256,6 +261,7 @@ pub(crate) const ALL: &[Setting] = &[
     MAX_NUM_SEQS,
     MAX_BATCHED_TOKENS,
     KV_CACHE_MEMORY,
+    CUDA_GRAPHS,
     MAX_WAITING,
     MAX_CONNECTIONS,
     HEADER_TIMEOUT,
@@ -297,6 +303,7 @@ pub(crate) const OF_ENGINES: &[Setting] = &[
     MAX_NUM_SEQS,
     MAX_BATCHED_TOKENS,
     KV_CACHE_MEMORY,
+    CUDA_GRAPHS,
     HUB_ENDPOINT,
     HUB_TOKEN,
     HUB_HOME,

@@ -114,7 +114,8 @@ fn the_file_may_be_named_by_the_environment() {
 fn every_kind_of_value_is_read() {
     let (_dir, flags) = file(
         "model = \"org/name\"\ndtype = \"bf16\"\nload_format = \"dummy\"\nmax_model_len = 0x800\n\
-         kv_cache_memory = \"4GiB\"\ndrain_timeout = \"2m\"\nhub_offline = true\nlog_format = \"json\"\n",
+         kv_cache_memory = \"4GiB\"\ndrain_timeout = \"2m\"\nhub_offline = true\nlog_format = \"json\"\n\
+         cuda_graphs = true\n",
     );
     let config = Config::load(&flags, &[HOME].into()).unwrap();
     assert_eq!(config.model.name.as_deref(), Some("org/name"));
@@ -122,6 +123,7 @@ fn every_kind_of_value_is_read() {
     assert_eq!(config.model.load_format, LoadFormat::Dummy);
     assert_eq!(config.engine.max_model_len, Some(2048));
     assert_eq!(config.engine.kv_cache_bytes, Some(4 << 30));
+    assert!(config.engine.cuda_graphs);
     assert_eq!(config.server.drain_timeout, Duration::from_secs(120));
     assert!(config.hub.is_offline);
     assert_eq!(config.log.format, LogFormat::Json);
