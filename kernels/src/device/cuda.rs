@@ -46,6 +46,7 @@ impl Backend for Cuda {
             DType::F16 => self.alloc::<f16>(count)?,
             DType::U32 => self.alloc::<u32>(count)?,
             DType::U8 => self.alloc::<u8>(count)?,
+            DType::F64 => self.alloc::<f64>(count)?,
             other => bail!("no kernel writes {other:?}"),
         };
         let op = candle_core::op::BackpropOp::none();
@@ -146,6 +147,7 @@ fn span(storage: &CudaStorage, layout: &Layout) -> Result<Span> {
         CudaStorageSlice::F16(slice) => address(slice, start, &stream),
         CudaStorageSlice::U32(slice) => address(slice, start, &stream),
         CudaStorageSlice::U8(slice) => address(slice, start, &stream),
+        CudaStorageSlice::F64(slice) => address(slice, start, &stream),
         _ => bail!("no kernel takes this dtype"),
     };
     Ok(Span {

@@ -161,6 +161,7 @@ impl InplaceOp1 for Undefine {
             CpuStorage::F16(values) => values.fill(f16::from_bits(u16::MAX)),
             CpuStorage::U32(values) => values.fill(u32::MAX),
             CpuStorage::U8(values) => values.fill(u8::MAX),
+            CpuStorage::F64(values) => values.fill(f64::from_bits(u64::MAX)),
             _ => bail!("no kernel writes this dtype"),
         }
         Ok(())
@@ -191,6 +192,7 @@ fn span(storage: &CpuStorage, layout: &Layout) -> Result<Span> {
         CpuStorage::F16(values) => values[start..].as_ptr().addr(),
         CpuStorage::U32(values) => values[start..].as_ptr().addr(),
         CpuStorage::U8(values) => values[start..].as_ptr().addr(),
+        CpuStorage::F64(values) => values[start..].as_ptr().addr(),
         _ => bail!("no kernel takes this dtype"),
     };
     Ok(Span {

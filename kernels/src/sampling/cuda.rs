@@ -1,4 +1,4 @@
-//! The launch of sampling.cu, and what it brings back.
+//! The launches of sampling.cu, and what they bring back.
 
 use candle_core::{DType, Result, Shape, Tensor};
 
@@ -15,10 +15,19 @@ const WARPS_MAX: usize = (THREADS_MAX / WARP) as usize;
 /// `GATHERED_MAX` of the kernel.
 const GATHERED_MAX: usize = 4096;
 
-/// Shared memory of the kernel: six sums and a largest value a warp, six totals, the keys of the
-/// likeliest tokens, those of the gathered, and the number of the likeliest.
-const SHARED_BYTES: usize =
-    (6 * (WARPS_MAX + 1) + WARPS_MAX + TOP_LOGPROBS_MAX + GATHERED_MAX) * 8 + 4;
+/// `PART` of the kernel.
+const PART: usize = 4096;
+
+/// Keys and sums that a part leaves: `KEYS` of two words, `SUMS_OF` of four numbers.
+const PART_KEY_WORDS: usize = 3 * 2;
+const PART_SUMS: usize = 2 * 4;
+
+/// Shared memory of a survey: six sums and a largest value a warp, six totals.
+const SURVEY_SHARED_BYTES: usize = (6 * (WARPS_MAX + 1) + WARPS_MAX) * 8;
+
+/// Shared memory of what follows: besides, the keys of the likeliest tokens, those of the gathered,
+/// and the number of the likeliest.
+const SHARED_BYTES: usize = SURVEY_SHARED_BYTES + (TOP_LOGPROBS_MAX + GATHERED_MAX) * 8 + 4;
 
 /// Words of a result before its pairs of likeliest tokens.
 const HEAD_WORDS: usize = 5;
@@ -37,10 +46,12 @@ struct Sampling {
     rows: Span,
     lists: Span,
     results: Span,
+    keys: Span,
+    sums: Span,
     vocab: u32,
     result_words: u32,
     masses: u32,
-    _padding: u32,
+    parts: u32,
 }
 
 // SAFETY: the struct of the kernel, field by field; a `Row` is `ROW_WORDS` words.
@@ -84,6 +95,9 @@ fn launch(
         rows => Some(backend.empty(Shape::from((rows, vocab)), DType::F32)?),
     };
     let results = backend.empty(Shape::from((num_rows, layout.words)), DType::U32)?;
+    let parts = vocab.div_ceil(PART);
+    let keys = backend.empty((num_rows, parts, PART_KEY_WORDS).into(), DType::U32)?;
+    let sums = backend.empty((num_rows, parts, PART_SUMS).into(), DType::F64)?;
     let params = Sampling {
         logits: backend.span(logits)?,
         adjusted: match &adjusted {
@@ -96,24 +110,28 @@ fn launch(
         },
         lists: backend.span(&lists)?,
         results: backend.span_mut(&results)?,
+        keys: backend.span_mut(&keys)?,
+        sums: backend.span_mut(&sums)?,
         vocab: vocab as u32,
         result_words: layout.words as u32,
         masses: layout.masses as u32,
-        _padding: 0,
+        parts: parts as u32,
     };
-    let launch = Launch::new(
-        NAME,
-        "sample".into(),
-        [num_rows as u32, 1, 1],
-        threads(vocab),
-        &params,
-    )
-    .with_shared_bytes(SHARED_BYTES);
-    // SAFETY: a block a row of `vocab`; `check_row` has found the tokens of the tables to be of the
-    // vocabulary, and the tables refer to themselves. The tensors live on.
-    #[expect(unsafe_code, reason = "runs a kernel")]
-    unsafe {
-        backend.launch(&launch)?;
+    let (rows, parts) = (num_rows as u32, parts as u32);
+    let survey = |kernel: &str| {
+        let threads = threads(vocab.min(PART));
+        Launch::new(NAME, kernel.into(), [rows, parts, 1], threads, &params)
+            .with_shared_bytes(SURVEY_SHARED_BYTES)
+    };
+    let whole = Launch::new(NAME, "sample".into(), [rows, 1, 1], threads(vocab), &params)
+        .with_shared_bytes(SHARED_BYTES);
+    for launch in [survey("sample_largest"), survey("sample_sums"), whole] {
+        // SAFETY: rows and parts of `vocab`; `check_row` has found the tokens of the tables to be
+        // of the vocabulary, and the tables refer to themselves. The tensors live on.
+        #[expect(unsafe_code, reason = "runs a kernel")]
+        unsafe {
+            backend.launch(&launch)?;
+        }
     }
     Ok(results)
 }

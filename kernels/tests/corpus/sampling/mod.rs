@@ -55,6 +55,18 @@ fn vocabularies_of_models() {
     }
 }
 
+/// A part of 4,096 tokens, a token less and more, and three of which the last has one token.
+#[test]
+fn vocabularies_in_parts() {
+    for vocab in [4095, 4096, 4097, 8193] {
+        let mut choices = Choices::new(vocab as u64);
+        let mut draws = each_alone(vocab);
+        draws.extend((0..8).map(|_| choices.draw(vocab)));
+        let case = format!("vocabulary {vocab}");
+        check(&case, &Logits::Holed.rows(vocab, draws.len()), &draws);
+    }
+}
+
 /// What cannot be drawn from says why, and its neighbours are drawn as ever.
 #[test]
 fn rows_that_cannot_be_drawn_from() {
