@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -116,5 +115,5 @@ class Server:
     def _is_healthy(url):
         try:
             return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
-        except urllib.error.URLError:
+        except OSError:
             return False

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::calls::{Ask, Choice, Ended, Heard, Manner};
 use crate::ledger::Ledger;
 use crate::rng::Rng;
-use crate::server::{Server, new_key, serve};
+use crate::server::{Server, new_key, quick_folder, serve};
 
 const KILLS: u64 = 300;
 const CLIENTS: u64 = 4;
@@ -108,18 +108,22 @@ async fn what_clients_heard_is_on_record_whenever_the_server_is_killed() {
     let (kills, seed) = (from_environment("KILLS"), from_environment("SEED"));
     let (kills, seed) = (kills.unwrap_or(KILLS), seed.unwrap_or_else(any_seed));
     println!("PORTCULLIS_CRASH_SEED={seed}");
-    let folder = tempfile::tempdir().unwrap();
+    // kill -9 leaves what the operating system holds: a disk would only be slower.
+    let folder = quick_folder();
     let known = learn(folder.path()).await;
     let mut rng = Rng::new(seed);
     let mut books = Books::default();
-    for kill in 0..kills {
+    let mut kill = 0;
+    // On a slow machine fewer calls come to their end before a kill: then it takes more lives.
+    while kill < kills || (!books.have_seen_everything(kills) && kill < 4 * kills) {
         if rng.one_in(8) {
             kill_while_it_starts(folder.path(), &mut rng).await;
         }
         books
             .told
             .extend(one_life(folder.path(), &known, &mut rng).await);
-        if (kill + 1) % KILLS_BETWEEN_LOOKS == 0 {
+        kill += 1;
+        if kill % KILLS_BETWEEN_LOOKS == 0 {
             books.check(folder.path()).await;
         }
     }
@@ -127,10 +131,11 @@ async fn what_clients_heard_is_on_record_whenever_the_server_is_killed() {
     Server::start(folder.path()).kill();
     books.check(folder.path()).await;
     assert_eq!(books.told.len(), 0, "calls without an end");
-    books.must_have_seen_everything(kills);
+    println!("{kill} kills");
     for (seen, times) in &books.seen {
         println!("{times:6} {seen:?}");
     }
+    assert!(books.have_seen_everything(kills));
 }
 
 /// Keys and rule sets for what is asked, and the answers when nothing happens.
@@ -271,17 +276,15 @@ impl Books {
         self.checkpoint = Some(ledger.checkpoint);
     }
 
-    fn must_have_seen_everything(&self, kills: u64) {
-        let seen = |wanted: &dyn Fn(&Seen) -> bool| {
+    fn have_seen_everything(&self, kills: u64) -> bool {
+        let is_seen = |wanted: &dyn Fn(&Seen) -> bool| {
             let seen = self.seen.iter().filter(|(seen, _)| wanted(seen));
-            let times: u64 = seen.map(|(_, times)| times).sum();
-            assert!(times >= kills / SELDOM, "{times} of {:#?}", self.seen);
+            seen.map(|(_, times)| times).sum::<u64>() >= kills / SELDOM
         };
-        for kind in Kind::ALL {
-            seen(&|it| it.kind == kind && it.end == Ended::Complete);
-        }
-        seen(&|it| it.outcome == Outcome::Crashed && it.has_text);
-        seen(&|it| it.outcome == Outcome::ClientGone && it.has_text);
+        let is_complete = |kind| is_seen(&|it| it.kind == kind && it.end == Ended::Complete);
+        let cut_off = [Outcome::Crashed, Outcome::ClientGone];
+        let is_cut_off = |outcome| is_seen(&|it| it.outcome == outcome && it.has_text);
+        Kind::ALL.into_iter().all(is_complete) && cut_off.into_iter().all(is_cut_off)
     }
 }
 

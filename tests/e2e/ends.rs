@@ -104,7 +104,7 @@ async fn rest_of_all(streams: Vec<Listening>) -> Vec<Heard> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_finish_after_sigterm_and_are_on_record_so() {
     let world = World::start("60s");
-    let streams = world.begin(4, 150).await;
+    let streams = world.begin(4, 800).await;
     world.server.terminate();
     let manner = Manner {
         stream: false,
@@ -141,7 +141,15 @@ async fn calls_that_a_second_sigterm_cuts_off_are_on_record_as_cancelled() {
     let streams = world.begin(4, 1900).await;
     world.server.terminate();
     // Two signals that come together are one.
-    sleep(Duration::from_millis(200)).await;
+    while world
+        .server
+        .send(reqwest::Method::GET, "/health", "", "")
+        .await
+        .0
+        != 503
+    {
+        sleep(Duration::from_millis(10)).await;
+    }
     world.server.terminate();
     check_cancelled(world, streams).await;
 }
@@ -204,10 +212,10 @@ async fn send_and_read_nothing(url: &str, ask: &Ask) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_is_on_record_with_what_it_got() {
     let world = World::start("60s");
-    let known = world.begin(2, 1000).await;
+    let known = world.begin(2, 1900).await;
     let known = rest_of_all(known).await;
     for (seed, known) in (0..).zip(&known) {
-        let stream = world.ask(seed, 1000);
+        let stream = world.ask(seed, 1900);
         let heard = stream.begin(&world.client, &world.server.url).await.leave();
         let ledger = world.ledger_once_closed(&heard).await;
         let end = ledger.of(&heard).end();

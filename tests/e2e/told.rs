@@ -169,7 +169,7 @@ async fn spans_go_to_a_collector_in_the_trace_of_the_caller() {
     server.terminate();
     assert!(server.ended_within(Duration::from_secs(10)).await.success());
     let mut all = Vec::new();
-    while let Ok(Some((head, body))) = timeout(Duration::from_secs(1), taken.recv()).await {
+    while let Ok(Some((head, body))) = timeout(Duration::from_secs(5), taken.recv()).await {
         assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("application/x-protobuf"), "{head}");
         all.extend(body);

@@ -28,7 +28,8 @@ mod tests {
     async fn what_is_kept_of_them_is_bounded() {
         let server = Server::start().await;
         let mut before = 0;
-        let (mut first, mut last) = (Duration::ZERO, Duration::ZERO);
+        // The quickest of the first and of the last tenth: what a machine does besides only adds.
+        let (mut first, mut last) = (Duration::MAX, Duration::MAX);
         for number in 0..SCHEMAS {
             if number == WARM_UP {
                 before = resident_kib();
@@ -36,8 +37,8 @@ mod tests {
             let began = now();
             ask(&server, number).await;
             match number * 10 / SCHEMAS {
-                0 => first += began.elapsed(),
-                9 => last += began.elapsed(),
+                0 => first = first.min(began.elapsed()),
+                9 => last = last.min(began.elapsed()),
                 _ => {}
             }
         }
@@ -48,7 +49,7 @@ mod tests {
         );
         assert!(
             last < first * 3,
-            "the last take {last:?}, the first took {first:?}"
+            "of the last one takes {last:?}, of the first one took {first:?}"
         );
     }
 

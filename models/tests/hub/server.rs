@@ -119,7 +119,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         body.clear();
     } else if broken.is_some_and(|file| request.path.ends_with(&file)) {
         // The files before it shall be there by then.
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_secs(1));
         body.truncate(body.len() / 2);
     }
     state.lock().unwrap().requests.push(request);

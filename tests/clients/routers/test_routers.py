@@ -1,7 +1,5 @@
 """Behind SMG and Envoy, unmodified: streams pass, a killed server is survived, a refusal is final."""
 
-import time
-
 import openai
 import pytest
 
@@ -25,11 +23,11 @@ def test_streams_pass_from_both_servers(client, pair):
     assert all(server.answers(CHAT, 200) >= 3 for server in pair.servers)
 
 
-def test_a_stream_arrives_while_it_is_written(client):
-    began = time.monotonic()
-    stream = ask(client, max_tokens=400, logit_bias=ENDLESS, stream=True)
-    times = [time.monotonic() - began for _ in stream]
-    assert times[1] < times[-1] / 2
+def test_a_stream_arrives_while_it_is_written(client, pair):
+    stream = ask(client, max_tokens=1500, logit_bias=ENDLESS, stream=True)
+    assert len([next(stream) for _ in range(2)]) == 2
+    assert any(server.busy() for server in pair.servers)
+    assert sum(1 for _ in stream) > 2
 
 
 def test_a_refusal_reaches_one_server_once(refused_client, pair):

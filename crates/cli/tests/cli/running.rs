@@ -72,10 +72,6 @@ impl Server {
         assert!(sent.expect("kill is there").success());
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("it was started").is_none()
-    }
-
     /// Its exit status and its log.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("it was started");

@@ -427,7 +427,8 @@ fn start_engine(setup: &Setup, tokenizer: &Tokenizer) -> EngineHandle {
             ageing_steps: 100,
         },
         max_waiting: setup.max_waiting,
-        stream_buffer: 16,
+        // As the server has it: a reader that is late gets its deltas one by one.
+        stream_buffer: 64,
         tokenizer: tokenizer.clone(),
         clock: Arc::new(SystemClock::new()),
     };

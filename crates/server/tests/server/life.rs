@@ -1,12 +1,13 @@
 //! Versions come and go while calls run, and several sets hold together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::http::{Method, StatusCode};
 use portcullis_server::KeyQuota;
 use portcullis_store::{BindingTarget, NewBinding, Role, Store};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::common::{ACT, Answer, MODEL, NOW, Server, Setup, ruleset, say, with};
 
@@ -37,20 +38,30 @@ async fn a_hundred_changes_under_load_drop_no_stream_and_mix_no_versions() {
     }
 
     let over = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = (0..READERS)
         .map(|reader| {
             let (server, caller, over) = (Arc::clone(&server), caller.clone(), Arc::clone(&over));
+            let answered = Arc::clone(&answered);
             tokio::spawn(async move {
                 let mut seen = Vec::new();
                 while !over.load(Ordering::Relaxed) {
                     seen.push(ask(&server, &caller, reader % 2 == 0).await);
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
                 seen
             })
         })
         .collect();
     for change in 1..=CHANGES {
+        let before = answered.load(Ordering::Relaxed);
         publish(&server, &author, &approver, 1 + change).await;
+        // So that versions are seen, however slow calls are beside changes.
+        while answered.load(Ordering::Relaxed) == before
+            && !readers.iter().any(JoinHandle::is_finished)
+        {
+            tokio::task::yield_now().await;
+        }
     }
     over.store(true, Ordering::Relaxed);
 
@@ -130,7 +141,7 @@ async fn a_running_stream_finishes_under_the_version_it_began_with() {
         let (server, body) = (Arc::clone(&server), body.clone());
         async move { server.chat(&body).await }
     });
-    while server.engine.status().running == 0 {
+    while server.engine.status().running == 0 && !running.is_finished() {
         tokio::task::yield_now().await;
     }
     server.activate(&version(2)).await;

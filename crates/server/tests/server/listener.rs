@@ -58,7 +58,7 @@ impl Live {
 
     /// Waits until the engine is as `condition` wants it.
     pub(crate) async fn until(&self, condition: impl Fn(&portcullis_engine::EngineStatus) -> bool) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if condition(&self.server.engine.status()) {
                 return;
             }
@@ -148,7 +148,7 @@ const HOLD_ALL: &str = "resample: {scope: completion}\nrules:";
 #[tokio::test]
 async fn a_silent_stream_is_kept_alive_with_comments() {
     let mut setup = Setup {
-        step_time: Duration::from_millis(40),
+        step_time: Duration::from_millis(500),
         ..Setup::default()
     };
     setup.config.keep_alive_interval = Duration::from_millis(15);
@@ -162,7 +162,7 @@ async fn a_silent_stream_is_kept_alive_with_comments() {
 #[tokio::test]
 async fn shutdown_finishes_what_runs_and_takes_nothing_new() {
     let mut live = Live::start(slow()).await;
-    let body = with(say("forever"), json!({"max_tokens": 60, "stream": true}));
+    let body = with(say("forever"), json!({"max_tokens": 400, "stream": true}));
     let mut running = live.open(&body).await;
     read_until(&mut running, "\"content\":\"a\"").await;
     live.stop();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use portcullis_engine::EngineStatus;
 use serde_json::json;
 
 use crate::common::{MAX_MODEL_LEN, MODEL, NOW, Server, Setup, ruleset, say, with};
@@ -109,7 +110,10 @@ async fn metrics_count_what_was_done() {
         .await;
     server.get("/somewhere/else").await;
     // The engine publishes once a step; the last step may still be on its way.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let is_idle = |status: EngineStatus| (status.running, status.blocks_used) == (0, 0);
+    while !is_idle(server.engine.status()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let metrics = server.get("/metrics").await.text;
     let value = |name: &str| -> f64 {
         let line = metrics.lines().find(|line| line.starts_with(name));
@@ -161,7 +165,7 @@ async fn a_full_queue_is_a_429_with_the_time_to_wait() {
         ..Setup::default()
     };
     let server = Server::with(setup).await;
-    let forever = with(say("forever"), json!({"max_tokens": 20}));
+    let forever = with(say("forever"), json!({"max_tokens": 100}));
     let busy = async || server.chat(&forever).await;
     let (a, b, c, d) = tokio::join!(busy(), busy(), busy(), busy());
     let refused: Vec<_> = [&a, &b, &c, &d]

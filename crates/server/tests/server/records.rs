@@ -221,7 +221,7 @@ async fn a_call_that_cannot_be_computed_is_on_record() {
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     let id = named(&answer);
     // The rest of the call is waited for behind the answer.
-    for _ in 0..100 {
+    for _ in 0..3000 {
         let path = format!("/v1/admissibility/records/{id}");
         if auditor.get(&path).await.json()["outcome"] == "engine_error" {
             break;
@@ -494,7 +494,7 @@ async fn texts_are_kept_where_asked_and_erased_while_the_log_stands() {
 
 /// Texts are written beside the answer, so they may come a moment later.
 async fn kept(auditor: &Auditor<'_>, id: &str) -> Value {
-    for _ in 0..200 {
+    for _ in 0..3000 {
         let answer = auditor
             .get(&format!("/v1/admissibility/records/{id}/text"))
             .await;

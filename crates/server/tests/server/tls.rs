@@ -39,15 +39,16 @@ fn put(dir: &Path, pair: &Pair) {
 
 /// A live server with a certificate, and the folder that this lies in.
 async fn start() -> (Live, Tls, Pair, TempDir) {
+    start_with(ConnectionLimits::DEFAULT).await
+}
+
+async fn start_with(connections: ConnectionLimits) -> (Live, Tls, Pair, TempDir) {
     let (dir, pair) = (tempfile::tempdir().unwrap(), pair());
     put(dir.path(), &pair);
     let tls = Tls::load(files(dir.path())).unwrap();
     let live = Live::start(Setup {
         tls: Some(tls.clone()),
-        connections: ConnectionLimits {
-            header_timeout: Duration::from_millis(500),
-            ..ConnectionLimits::DEFAULT
-        },
+        connections,
         ..Setup::default()
     })
     .await;
@@ -103,18 +104,27 @@ async fn both_versions_of_http_are_offered() {
 
 #[tokio::test]
 async fn who_does_not_shake_hands_holds_up_nobody_and_goes() {
-    let (server, _tls, pair, _dir) = start().await;
+    let (server, _tls, pair, _dir) = start_with(ConnectionLimits {
+        header_timeout: Duration::from_secs(2),
+        ..ConnectionLimits::DEFAULT
+    })
+    .await;
     let mut silent = TcpStream::connect(server.address).await.unwrap();
     let mut plain = TcpStream::connect(server.address).await.unwrap();
     plain
         .write_all(b"GET /live HTTP/1.1\r\n\r\n")
         .await
         .unwrap();
-    let shaken = timeout(Duration::from_millis(400), connect(&server, &pair, &[])).await;
-    let mut shaken = shaken.expect("the silent one is not waited for").unwrap();
+    let mut shaken = connect(&server, &pair, &[]).await.unwrap();
     assert!(live(&mut shaken).await.starts_with("HTTP/1.1 200"));
+    let still_open = silent.try_read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(
+        still_open,
+        Err(std::io::ErrorKind::WouldBlock),
+        "it was waited for"
+    );
     let mut rest = Vec::new();
-    let end = timeout(Duration::from_secs(5), silent.read_to_end(&mut rest)).await;
+    let end = timeout(Duration::from_secs(30), silent.read_to_end(&mut rest)).await;
     let _ = end.expect("it is cut off");
     assert_eq!(rest, b"");
     let _ = plain.read_to_end(&mut rest).await;

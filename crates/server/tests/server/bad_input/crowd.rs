@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use portcullis_text::ToolFormat;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::common::{Server, Setup, say, with};
-use crate::listener::{Live, open, read_all, said};
+use crate::listener::{Live, open, read_all, read_until, said};
 
 /// Streams that are under way at any time.
 const STREAMS: usize = 16;
@@ -42,10 +43,21 @@ impl Crowd {
         })
         .await;
         let is_over = Arc::new(AtomicBool::new(false));
+        let (begun, mut all_begun) = mpsc::channel(STREAMS);
         let clients = (0..STREAMS)
-            .map(|number| tokio::spawn(read_on(live.address, number, Arc::clone(&is_over))))
+            .map(|number| {
+                tokio::spawn(read_on(
+                    live.address,
+                    number,
+                    begun.clone(),
+                    Arc::clone(&is_over),
+                ))
+            })
             .collect();
-        live.until(|status| status.running == STREAMS as u64).await;
+        drop(begun);
+        for _ in 0..STREAMS {
+            all_begun.recv().await.expect("each stream begins");
+        }
         Self {
             live,
             is_over,
@@ -76,11 +88,20 @@ impl Crowd {
 }
 
 /// At least one stream, and more until it is over.
-async fn read_on(address: SocketAddr, number: usize, is_over: Arc<AtomicBool>) {
+async fn read_on(
+    address: SocketAddr,
+    number: usize,
+    begun: mpsc::Sender<()>,
+    is_over: Arc<AtomicBool>,
+) {
     let text = format!("{number:02}-").repeat(30 + number);
     let body = with(say(&text), json!({"stream": true, "temperature": 0}));
     loop {
-        let answer = read_all(&mut open(address, &body).await).await;
+        let mut stream = open(address, &body).await;
+        let mut answer = read_until(&mut stream, "data: ").await;
+        // Once is enough.
+        let _ = begun.try_send(());
+        answer += &read_all(&mut stream).await;
         assert_eq!(said(&answer), text, "a stream came to harm: {answer}");
         if is_over.load(Ordering::Relaxed) {
             return;

@@ -111,7 +111,7 @@ async fn check_trouble(trouble: &'static str, mended: &'static str, advice: &str
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(5), written).await.unwrap();
+    timeout(Duration::from_secs(30), written).await.unwrap();
     assert_eq!(
         server.record(&id).await.closed.unwrap().1,
         Outcome::Finished
