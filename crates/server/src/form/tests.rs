@@ -1,5 +1,6 @@
 //! Each format's grammar takes what a model of that format writes, and nothing else.
 
+use futures::FutureExt;
 use portcullis_gate::Vocabulary;
 use portcullis_types::TokenBytes;
 
@@ -160,4 +161,24 @@ fn schemas_of_any_draft_are_held_and_closed() {
     // What is no schema is left alone.
     let value = json!({"const": {"properties": {}}});
     assert_eq!(checked(value.clone(), "x").ok(), Some(value));
+}
+
+#[tokio::test]
+async fn who_has_no_schema_waits_for_nobody() {
+    let forms = FormCache::default();
+    let json = AnswerText::Json {
+        schema: json!({}),
+        param: "schema",
+    };
+    let turn = |text| forms.turn(None, text).now_or_never();
+    let mut taken: Vec<_> = (0..FORMS_AT_ONCE).map(|_| turn(&json).flatten()).collect();
+    assert!(taken.iter().all(Option::is_some));
+    assert!(turn(&json).is_none(), "all turns are taken");
+    let free = turn(&AnswerText::Free);
+    assert!(
+        free.expect("it does not wait").is_none(),
+        "nor does it take one"
+    );
+    taken.pop();
+    assert!(turn(&json).flatten().is_some(), "one came free");
 }
