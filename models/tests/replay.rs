@@ -108,6 +108,18 @@ fn decodes_are_padded_to_a_few_shapes() {
     assert_eq!(shape(9, 257), Some((12, 512)));
     assert_eq!(shape(200, 513), Some((256, 1000)), "as long as the model's");
     assert_eq!(shape(257, 1), None);
+    let all = decoder.decode_shapes(9, 300);
+    assert_eq!(all.len(), 9 * 2, "1 to 8 rows and 12; 256 and 512 tokens");
+    for (rows, context) in [(1, 1), (8, 256), (9, 257), (3, 300)] {
+        let (rows, context_max) = shape(rows, context).unwrap();
+        assert!(all.contains(&DecodeShape { rows, context_max }));
+    }
+    let of_one_row: Vec<_> = decoder
+        .decode_shapes(1, 1 << 20)
+        .iter()
+        .map(|it| it.context_max)
+        .collect();
+    assert_eq!(of_one_row, [256, 512, 1000]);
     assert_eq!(shape(1, 1001), None);
     let mut batch = Batch::default();
     push(&mut batch, 3..4, &[0]);

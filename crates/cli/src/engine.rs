@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use portcullis_engine::{Clock, EngineConfig, EngineHandle, EngineThread};
 use portcullis_models::Decoder;
-use portcullis_runner::{CandleRunner, DeviceChoice, RunnerOptions};
+use portcullis_runner::{CandleRunner, DeviceChoice, GraphLimits, RunnerOptions};
 use portcullis_scheduler::SchedulerConfig;
 
 use crate::config::{Config, EngineLimits};
@@ -66,23 +66,18 @@ pub(crate) fn start(
         tokenizer: model.tokenizer.clone(),
         clock: Arc::clone(clock),
     };
-    let options = runner_options(&config.engine);
+    let options = RunnerOptions {
+        graphs: config.engine.cuda_graphs.then_some(GraphLimits {
+            rows_max: config.engine.max_num_seqs,
+            context_max: max_model_len,
+        }),
+    };
     EngineThread::start(engine, move || -> Result<CandleRunner> {
         let cache = decoder
             .new_cache(kv.num_blocks as usize)
             .context("no memory for the KV cache")?;
         Ok(CandleRunner::new(decoder, cache, options)?)
     })
-}
-
-/// Graphs, where they are asked for, of every decode that the scheduler may plan.
-fn runner_options(limits: &EngineLimits) -> RunnerOptions {
-    RunnerOptions {
-        graph_rows_max: match limits.cuda_graphs {
-            true => limits.max_num_seqs,
-            false => 0,
-        },
-    }
 }
 
 /// What a card has free beside the weights and the largest step.

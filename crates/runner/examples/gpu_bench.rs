@@ -30,7 +30,7 @@ use candle_core::{DType, Device, Tensor};
 use portcullis_engine::{Draw, ModelRunner};
 use portcullis_kernels::{DrawRow, sample};
 use portcullis_models::{BLOCK_TOKENS, Decoder, LoadFormat, LoadOptions};
-use portcullis_runner::{CandleRunner, DeviceChoice, RunnerOptions};
+use portcullis_runner::{CandleRunner, DeviceChoice, GraphLimits, RunnerOptions};
 use portcullis_scheduler::{BlockId, Row, SchedulerOutput};
 use portcullis_types::{SamplingParams, SequenceId, TokenMask};
 
@@ -50,6 +50,11 @@ const CASES: [Case; 5] = [
 
 const WARM_UP_STEPS: usize = 5;
 const TIMED_STEPS: usize = 30;
+
+/// Tokens of a sequence at the end of what is timed.
+const fn positions(context: usize) -> usize {
+    context + WARM_UP_STEPS + TIMED_STEPS
+}
 /// Of a prefill, whose steps are long.
 const TIMED_PREFILLS: usize = 10;
 /// Tokens of one prefill step while the cache is filled.
@@ -70,17 +75,18 @@ fn main() -> Result<()> {
     let mut arguments = arguments.iter().map(String::as_str);
     let dir = Path::new(arguments.next().ok_or(USAGE)?);
     let device = arguments.next().unwrap_or("cuda");
-    let options = RunnerOptions {
-        graph_rows_max: match device {
-            "graphs" => GRAPH_ROWS_MAX,
-            _ => 0,
-        },
-    };
+    let with_graphs = device == "graphs";
     let (device, dtype) = match device {
         "cpu" => (DeviceChoice::Cpu, DType::F32),
         _ => (DeviceChoice::Cuda(0), DType::BF16),
     };
     let context = arguments.next().map_or(Ok(CONTEXT), str::parse)?;
+    let options = RunnerOptions {
+        graphs: with_graphs.then_some(GraphLimits {
+            rows_max: GRAPH_ROWS_MAX,
+            context_max: positions(context),
+        }),
+    };
     let mut cases: Vec<Case> = arguments.map(str::parse).collect::<Result<_>>()?;
     if cases.is_empty() {
         cases.extend(CASES);
@@ -151,8 +157,7 @@ impl Bench {
             format: LoadFormat::Dummy { seed: 0 },
         };
         let decoder = Decoder::load(dir, &options)?;
-        let positions = context + WARM_UP_STEPS + TIMED_STEPS;
-        let blocks_per_sequence = positions.div_ceil(BLOCK_TOKENS);
+        let blocks_per_sequence = positions(context).div_ceil(BLOCK_TOKENS);
         let blocks = cases.iter().map(|case| case.blocks(blocks_per_sequence));
         let cache = decoder.new_cache(blocks.max().unwrap_or(1))?;
         Ok(Self {

@@ -15,12 +15,20 @@ use crate::sampler::sample_all;
 /// What a runner does beside what it must.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunnerOptions {
-    /// Sequences of the largest decode that runs as a CUDA graph, such as the scheduler's
-    /// `max_num_seqs`; 0, the default, for no graphs. **No card has run one yet.** A step that
-    /// cannot be recorded, or comes out with other bits than from its launches one by one, is named
-    /// in a warning and goes on without. The memory of graphs comes on top of what a step takes
-    /// without them.
-    pub graph_rows_max: usize,
+    /// Which decodes run as CUDA graphs; `None`, the default, for none. **No card has run one yet.**
+    /// They are recorded when the runner is made, which takes some seconds and memory beside the
+    /// cache. A shape that cannot be recorded, or comes out with other bits than from its launches
+    /// one by one, is named in a warning and goes on without.
+    pub graphs: Option<GraphLimits>,
+}
+
+/// The largest decode that runs as a CUDA graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphLimits {
+    /// Sequences, such as the scheduler's `max_num_seqs`.
+    pub rows_max: usize,
+    /// Tokens of the longest of them, such as the scheduler's `max_model_len`.
+    pub context_max: usize,
 }
 
 /// Runs a decoder on its device.
@@ -64,10 +72,17 @@ impl CandleRunner {
         // One step is in flight at a time: the engine collects before it submits again.
         let (steps, inbox) = sync_channel(1);
         let (outbox, results) = sync_channel(1);
+        let (made, is_made) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("model".into())
             // Graphs stay on the thread that they are recorded on, so the model is made there.
-            .spawn(move || Model::new(decoder, kv, options).serve(&inbox, &outbox))?;
+            .spawn(move || {
+                let model = Model::new(decoder, kv, options);
+                let _ = made.send(());
+                model.serve(&inbox, &outbox);
+            })?;
+        // A thread that died of it shows at the first collect, which can say so.
+        let _ = is_made.recv();
         Ok(Self {
             steps: Some(steps),
             results,
@@ -117,15 +132,16 @@ pub struct Model {
 
 impl Model {
     /// Takes the decoder and a cache made for it.
-    pub fn new(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> Self {
+    pub fn new(decoder: Decoder, mut kv: KvCache, options: RunnerOptions) -> Self {
+        let limits = options.graphs;
         Self {
-            graphs: graphs_of(&decoder, options),
+            graphs: limits.and_then(|limits| graphs_of(&decoder, &mut kv, limits)),
             decoder,
             kv,
         }
     }
 
-    /// Shapes of decodes that run as CUDA graphs by now.
+    /// Shapes of decodes that run as CUDA graphs.
     pub fn num_graphs(&self) -> usize {
         self.graphs.as_ref().map_or(0, DecodeGraphs::len)
     }
@@ -175,17 +191,17 @@ impl Model {
     }
 }
 
-/// `None` where graphs are not asked for, or cannot be had, which is told.
-fn graphs_of(decoder: &Decoder, options: RunnerOptions) -> Option<DecodeGraphs<DeviceCapture>> {
-    let RunnerOptions { graph_rows_max } = options;
-    if graph_rows_max == 0 {
-        return None;
-    }
+/// `None` where they cannot be had, which is told.
+fn graphs_of(
+    decoder: &Decoder,
+    kv: &mut KvCache,
+    limits: GraphLimits,
+) -> Option<DecodeGraphs<DeviceCapture>> {
     let Some(capture) = DeviceCapture::of(decoder.device()) else {
         tracing::warn!("CUDA graphs were asked for, and the model runs on no card: there are none");
         return None;
     };
-    match DecodeGraphs::new(capture, graph_rows_max, decoder) {
+    match DecodeGraphs::record(capture, limits, decoder, kv) {
         Ok(graphs) => Some(graphs),
         Err(error) => {
             tracing::warn!("there is no memory for CUDA graphs, steps run without: {error}");

@@ -1,4 +1,4 @@
-//! Decodes as CUDA graphs: the launches of a shape are recorded once and then run again as one.
+//! Decodes as CUDA graphs: the launches of each shape are recorded at start and run again as one.
 //!
 //! **No card has run this yet**, and it is off unless [`RunnerOptions`](crate::RunnerOptions) asks
 //! for it. What is proven without one: a decode's launches depend on its shape alone (the emulation
@@ -15,9 +15,9 @@ use std::collections::HashMap;
 #[cfg(not(feature = "cuda"))]
 use candle_core::Device;
 use candle_core::{DType, Tensor};
-use portcullis_models::{
-    Batch, DecodeShape, DecodeTables, Decoder, KvCache, ModelError, decode_rows,
-};
+use portcullis_models::{Batch, DecodeShape, DecodeTables, Decoder, KvCache, ModelError};
+
+use crate::candle::GraphLimits;
 
 /// What can record launches and run them again.
 pub(crate) trait Capture {
@@ -25,7 +25,7 @@ pub(crate) trait Capture {
     type Graph;
 
     /// Runs `work` once and copies its result to the first rows of `out`, which brings all that
-    /// only a first run needs, and then records both. Returns the result of the first run.
+    /// only a first run needs, and then records both.
     ///
     /// # Errors
     /// `work` fails, or does what cannot be recorded.
@@ -33,7 +33,7 @@ pub(crate) trait Capture {
         &self,
         work: &mut dyn FnMut() -> Result<Tensor, ModelError>,
         out: &Tensor,
-    ) -> Result<(Tensor, Self::Graph), ModelError>;
+    ) -> Result<Self::Graph, ModelError>;
 
     /// Runs a recording, after all that was launched before.
     ///
@@ -42,41 +42,55 @@ pub(crate) trait Capture {
     fn launch(&self, graph: &Self::Graph) -> Result<(), ModelError>;
 }
 
-/// The graphs of one decoder and cache. Each shape is recorded when its first step comes, which
-/// takes that step somewhat longer.
+/// The graphs of one decoder and cache.
 pub(crate) struct DecodeGraphs<C: Capture> {
     capture: C,
-    /// Rows of the largest decode that is recorded.
-    rows_max: usize,
     /// Where every graph leaves its logits, `[padded rows, vocab]`: one runs at a time.
     logits: Tensor,
-    /// `None` for shapes that stay eager.
-    graphs: HashMap<DecodeShape, Option<DecodeGraph<C::Graph>>>,
+    /// Shapes that are not among them are launched one kernel at a time.
+    graphs: HashMap<DecodeShape, DecodeGraph<C::Graph>>,
 }
 
 /// The launches of a shape, and the tables that they read.
 struct DecodeGraph<G> {
     tables: DecodeTables,
     launches: G,
+    /// Whether it has given the bits that its launches gave.
+    is_checked: bool,
 }
 
 impl<C: Capture> DecodeGraphs<C> {
-    /// For decodes of up to `rows_max` rows, or of the largest shape there is.
+    /// Records every shape within `limits`. `cache` is the one of all later steps: graphs hold its
+    /// addresses. Where one cannot be recorded, that is told, and it and those after it stay eager.
     ///
     /// # Errors
     /// No memory for their logits.
-    pub(crate) fn new(capture: C, rows_max: usize, decoder: &Decoder) -> Result<Self, ModelError> {
-        let shape = (decode_rows(rows_max), decoder.config().vocab_size);
-        Ok(Self {
+    pub(crate) fn record(
+        capture: C,
+        limits: GraphLimits,
+        decoder: &Decoder,
+        cache: &mut KvCache,
+    ) -> Result<Self, ModelError> {
+        let shapes = decoder.decode_shapes(limits.rows_max, limits.context_max);
+        let rows_max = shapes.iter().map(|shape| shape.rows).max().unwrap_or(0);
+        let logits = (rows_max, decoder.config().vocab_size);
+        let mut graphs = Self {
             capture,
-            rows_max,
-            logits: Tensor::zeros(shape, decoder.dtype(), decoder.device())?,
+            logits: Tensor::zeros(logits, decoder.dtype(), decoder.device())?,
             graphs: HashMap::new(),
-        })
+        };
+        for shape in shapes {
+            if let Err(error) = graphs.record_one(shape, decoder, cache) {
+                give_up(shape, &error);
+                break;
+            }
+        }
+        tracing::info!("{} shapes of decodes recorded as CUDA graphs", graphs.len());
+        Ok(graphs)
     }
 
     /// Computes a step as [`Decoder::forward`] does, by a graph; `None` if it is to be computed
-    /// there. `cache` is the same for every step: graphs hold its addresses.
+    /// there.
     ///
     /// # Errors
     /// A batch that does not hold together.
@@ -86,26 +100,22 @@ impl<C: Capture> DecodeGraphs<C> {
         batch: &Batch,
         cache: &mut KvCache,
     ) -> Result<Option<Tensor>, ModelError> {
-        let has_room = batch.sequences.len() <= self.rows_max;
-        let Some(shape) = decoder.decode_shape(batch).filter(|_| has_room) else {
+        let Some(shape) = decoder.decode_shape(batch) else {
             return Ok(None);
         };
-        let computed = match self.graphs.get_mut(&shape) {
-            Some(None) => return Ok(None),
-            Some(Some(graph)) => {
-                decoder.write_decode(&mut graph.tables, batch)?;
-                self.capture.launch(&graph.launches)
-            }
-            None => self.record(shape, decoder, batch, cache),
+        let Some(graph) = self.graphs.get_mut(&shape) else {
+            return Ok(None);
         };
-        match computed.and_then(|()| self.rows(batch.sequences.len())) {
+        decoder.write_decode(&mut graph.tables, batch)?;
+        let ran = match graph.is_checked {
+            true => self.capture.launch(&graph.launches),
+            false => graph.check(&self.capture, &self.logits, decoder, cache),
+        };
+        match ran.and_then(|()| self.rows(batch.sequences.len())) {
             Ok(logits) => Ok(Some(logits)),
             Err(error) => {
-                tracing::warn!(
-                    "CUDA graph of {shape:?} given up: {error}; such steps are launched one kernel at \
-                     a time"
-                );
-                self.graphs.insert(shape, None);
+                give_up(shape, &error);
+                self.graphs.remove(&shape);
                 Ok(None)
             }
         }
@@ -113,33 +123,26 @@ impl<C: Capture> DecodeGraphs<C> {
 
     /// Shapes that run as graphs.
     pub(crate) fn len(&self) -> usize {
-        self.graphs.values().flatten().count()
+        self.graphs.len()
     }
 
-    /// Records a shape, and runs it once for the step that it came with.
-    fn record(
+    /// With tables of padding alone: what is launched does not depend on them, and nothing of the
+    /// cache is written.
+    fn record_one(
         &mut self,
         shape: DecodeShape,
         decoder: &Decoder,
-        batch: &Batch,
         cache: &mut KvCache,
     ) -> Result<(), ModelError> {
-        let mut tables = decoder.decode_tables(shape, cache)?;
-        decoder.write_decode(&mut tables, batch)?;
+        let tables = decoder.decode_tables(shape, cache)?;
         let mut work = || decoder.decode(&tables, cache);
-        let (eager, launches) = self.capture.capture(&mut work, &self.logits)?;
-        // What is compared must come from the graph.
-        self.logits.zero_set()?;
-        self.capture.launch(&launches)?;
-        let replayed = self.logits.narrow(0, 0, shape.rows)?;
-        if bits(&eager)? != bits(&replayed)? {
-            Err(candle_core::Error::msg(
-                "it gives other bits than its launches gave",
-            ))?;
-        }
-        tracing::info!("decodes of {shape:?} run as a CUDA graph");
-        self.graphs
-            .insert(shape, Some(DecodeGraph { tables, launches }));
+        let launches = self.capture.capture(&mut work, &self.logits)?;
+        let graph = DecodeGraph {
+            tables,
+            launches,
+            is_checked: false,
+        };
+        self.graphs.insert(shape, graph);
         Ok(())
     }
 
@@ -148,6 +151,37 @@ impl<C: Capture> DecodeGraphs<C> {
     fn rows(&self, rows: usize) -> Result<Tensor, ModelError> {
         Ok(self.logits.narrow(0, 0, rows)?.to_dtype(DType::F32)?)
     }
+}
+
+impl<G> DecodeGraph<G> {
+    /// Computes the step in its tables by its launches one by one, and then by the graph, which
+    /// leaves its logits in `out` and must come to the same bits.
+    fn check<C: Capture<Graph = G>>(
+        &mut self,
+        capture: &C,
+        out: &Tensor,
+        decoder: &Decoder,
+        cache: &mut KvCache,
+    ) -> Result<(), ModelError> {
+        let eager = decoder.decode(&self.tables, cache)?;
+        // What is compared must come from the graph.
+        out.zero_set()?;
+        capture.launch(&self.launches)?;
+        let replayed = out.narrow(0, 0, self.tables.shape().rows)?;
+        if bits(&eager)? != bits(&replayed)? {
+            Err(candle_core::Error::msg(
+                "it gives other bits than its launches gave",
+            ))?;
+        }
+        self.is_checked = true;
+        Ok(())
+    }
+}
+
+fn give_up(shape: DecodeShape, error: &ModelError) {
+    tracing::warn!(
+        "no CUDA graph of {shape:?}: {error}; such steps are launched one kernel at a time"
+    );
 }
 
 /// The bits of every number, in the host's memory. A short number's are those of the f32 that it
@@ -181,7 +215,7 @@ impl Capture for DeviceCapture {
         &self,
         _: &mut dyn FnMut() -> Result<Tensor, ModelError>,
         _: &Tensor,
-    ) -> Result<(Tensor, Self::Graph), ModelError> {
+    ) -> Result<Self::Graph, ModelError> {
         match *self {}
     }
 

@@ -11,7 +11,7 @@ mod graphs;
 mod sampler;
 mod warm_up;
 
-pub use candle::{CandleRunner, Model, RunnerOptions};
+pub use candle::{CandleRunner, GraphLimits, Model, RunnerOptions};
 pub use device::{DeviceChoice, DeviceError, free_bytes, is_out_of_memory, open};
 pub use embedder::CandleEmbedder;
 pub use sampler::sample;

@@ -18,7 +18,7 @@ use portcullis_types::{Priority, SamplingParams, SequenceId, Tenant, TokenId, To
 const NUM_BLOCKS: u32 = 40;
 const MAX_MODEL_LEN: usize = 120;
 const MAX_NUM_SEQS: usize = 24;
-const NO_GRAPHS: RunnerOptions = RunnerOptions { graph_rows_max: 0 };
+const NO_GRAPHS: RunnerOptions = RunnerOptions { graphs: None };
 /// Answers of a hundred that rounding may turn into others: near-ties of a tiny random model.
 const OTHERS_MAX_PERCENT: usize = 5;
 
@@ -43,7 +43,10 @@ fn a_thousand_requests_on_a_card() {
 #[test]
 fn a_thousand_requests_on_a_card_by_graphs() {
     let graphs = RunnerOptions {
-        graph_rows_max: MAX_NUM_SEQS,
+        graphs: Some(portcullis_runner::GraphLimits {
+            rows_max: MAX_NUM_SEQS,
+            context_max: MAX_MODEL_LEN,
+        }),
     };
     let mut model_by_graphs = model(DeviceChoice::Cuda(0), graphs);
     let card = serve(&mut model_by_graphs, 1000);

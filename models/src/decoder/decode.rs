@@ -43,14 +43,33 @@ impl Decoder {
             return None;
         }
         let context = batch.sequences.iter().map(|s| s.context_len).max()?;
-        let steps = context.div_ceil(CONTEXT_STEP).next_power_of_two();
-        let max_position = self.config.max_position;
         let rows = decode_rows(batch.sequences.len());
-        let has_room = rows >= batch.sequences.len() && context <= max_position;
+        let has_room = rows >= batch.sequences.len() && context <= self.config.max_position;
         has_room.then_some(DecodeShape {
             rows,
-            context_max: max_position.min(steps * CONTEXT_STEP),
+            context_max: self.context_bound(context),
         })
+    }
+
+    /// Every shape that [`decode_shape`](Self::decode_shape) gives decodes of up to `rows` rows, none
+    /// of which has more than `context` tokens: those of the shortest contexts first.
+    pub fn decode_shapes(&self, rows: usize, context: usize) -> Vec<DecodeShape> {
+        let longest = self.context_bound(context.clamp(1, self.config.max_position));
+        let bounds = (0..).map(|power| self.context_bound(CONTEXT_STEP << power));
+        let mut bounds: Vec<usize> = bounds.take_while(|&bound| bound < longest).collect();
+        bounds.push(longest);
+        let rows_max = decode_rows(rows);
+        let shapes = bounds.into_iter().flat_map(|context_max| {
+            let padded = ROWS.into_iter().filter(move |&rows| rows <= rows_max);
+            padded.map(move |rows| DecodeShape { rows, context_max })
+        });
+        shapes.collect()
+    }
+
+    /// The bound of a shape for contexts of up to `tokens`.
+    fn context_bound(&self, tokens: usize) -> usize {
+        let steps = tokens.div_ceil(CONTEXT_STEP).next_power_of_two();
+        self.config.max_position.min(steps * CONTEXT_STEP)
     }
 
     /// Tables for decodes of a shape over a cache made for this decoder; all their rows are

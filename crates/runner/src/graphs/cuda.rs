@@ -57,7 +57,7 @@ impl Capture for CudaCapture {
         &self,
         work: &mut dyn FnMut() -> Result<Tensor, ModelError>,
         out: &Tensor,
-    ) -> Result<(Tensor, CudaGraph), ModelError> {
+    ) -> Result<CudaGraph, ModelError> {
         // Candle uploads the dims of operands that are not contiguous: the first run brings them to
         // where the recorded one finds them. They are never given back, so nothing else runs under
         // it.
@@ -68,7 +68,7 @@ impl Capture for CudaCapture {
         let graph = self.record(work, out)?;
         // So that the first run does not pay for it.
         graph.upload().map_err(Error::wrap)?;
-        Ok((first, graph))
+        Ok(graph)
     }
 
     fn launch(&self, graph: &CudaGraph) -> Result<(), ModelError> {

@@ -23,7 +23,7 @@ enum Fault {
     Bits,
     /// A graph computes nothing.
     Idle,
-    /// The second run of a graph fails, the first being that which the recording is checked by.
+    /// The second run of a graph fails, the first being that which it is checked by.
     Launch,
 }
 
@@ -41,7 +41,7 @@ impl Capture for Recorder {
         &self,
         work: &mut dyn FnMut() -> Result<Tensor, ModelError>,
         out: &Tensor,
-    ) -> Result<(Tensor, Recorded), ModelError> {
+    ) -> Result<Recorded, ModelError> {
         self.captures.set(self.captures.get() + 1);
         let first = work()?;
         out.slice_set(&first, 0, 0)?;
@@ -55,7 +55,7 @@ impl Capture for Recorder {
             out: out.clone(),
             runs: Cell::new(0),
         };
-        Ok((first, graph))
+        Ok(graph)
     }
 
     fn launch(&self, graph: &Recorded) -> Result<(), ModelError> {
@@ -79,42 +79,56 @@ impl Capture for Recorder {
 }
 
 #[test]
-fn decodes_are_recorded_once_a_shape_and_give_the_eager_bits() {
+fn every_shape_is_recorded_at_start_and_decodes_have_the_eager_bits() {
     let mut twins = Twins::new(Recorder::default());
+    assert_eq!(twins.graphs.capture.captures.get(), 2, "one row, and two");
     assert!(twins.step(&[(0, 5), (1, 3)]).is_none(), "a prefill");
     for _ in 0..3 {
         assert!(twins.step(&[(0, 1), (1, 1)]).is_some());
     }
-    assert_eq!(twins.graphs.capture.captures.get(), 1);
     assert!(twins.step(&[(1, 1)]).is_some(), "another shape");
     assert!(twins.step(&[(1, 1), (0, 1)]).is_some(), "the first again");
-    assert_eq!(twins.graphs.capture.captures.get(), 2);
     assert!(
         twins.step(&[(1, 1), (0, 1), (2, 1)]).is_none(),
         "too many rows"
     );
     assert!(twins.step(&[(1, 1), (0, 2)]).is_none(), "half a prefill");
+    assert_eq!(twins.graphs.capture.captures.get(), 2, "at start alone");
 }
 
 #[test]
 fn what_cannot_be_recorded_stays_eager() {
-    for fault in [Fault::Capture, Fault::Bits, Fault::Idle] {
+    let mut twins = Twins::faulty(Fault::Capture);
+    assert_eq!(twins.graphs.len(), 0);
+    assert_eq!(twins.graphs.capture.captures.get(), 1, "no other is tried");
+    twins.step(&[(0, 4)]);
+    assert!(twins.step(&[(0, 1)]).is_none());
+}
+
+#[test]
+fn a_graph_with_other_bits_is_given_up_before_its_first_step() {
+    for fault in [Fault::Bits, Fault::Idle] {
         let mut twins = Twins::faulty(fault);
         twins.step(&[(0, 4)]);
+        assert_eq!(twins.graphs.len(), 2);
         assert!(twins.step(&[(0, 1)]).is_none());
+        assert_eq!(
+            twins.graphs.len(),
+            1,
+            "that of two rows is not known to be wrong"
+        );
         assert!(twins.step(&[(0, 1)]).is_none());
-        assert_eq!(twins.graphs.capture.captures.get(), 1, "tried once");
-        assert_eq!(twins.graphs.len(), 0);
     }
 }
 
 #[test]
 fn a_graph_that_fails_is_given_up() {
     let mut twins = Twins::faulty(Fault::Launch);
+    twins.step(&[(0, 4)]);
     assert!(twins.step(&[(0, 1)]).is_some());
     assert!(twins.step(&[(0, 1)]).is_none(), "the launch that fails");
     assert!(twins.step(&[(0, 1)]).is_none(), "no other is tried");
-    assert_eq!(twins.graphs.capture.captures.get(), 1);
+    assert_eq!(twins.graphs.len(), 1);
 }
 
 /// A model that runs by graphs where it can, beside one that does not.
@@ -128,15 +142,21 @@ struct Twins {
 impl Twins {
     fn new(recorder: Recorder) -> Self {
         let golden = Path::new("../../models/tests/golden/llama2");
-        let decoder = emulate(ORDER, || {
-            Decoder::load(golden, &LoadOptions::default()).unwrap()
-        });
-        Self {
-            graphs: DecodeGraphs::new(recorder, 2, &decoder).unwrap(),
-            caches: [0; 2].map(|_| decoder.new_cache(3).unwrap()),
-            lens: [0; 3],
-            decoder,
-        }
+        let limits = GraphLimits {
+            rows_max: 2,
+            context_max: 64,
+        };
+        emulate(ORDER, || {
+            let decoder = Decoder::load(golden, &LoadOptions::default()).unwrap();
+            let mut caches = [0; 2].map(|_| decoder.new_cache(3).unwrap());
+            let graphs = DecodeGraphs::record(recorder, limits, &decoder, &mut caches[0]);
+            Self {
+                graphs: graphs.unwrap(),
+                caches,
+                lens: [0; 3],
+                decoder,
+            }
+        })
     }
 
     fn faulty(fault: Fault) -> Self {
