@@ -7,6 +7,7 @@
 
 #include "device.cuh"
 
+// Of the block of a row; a survey's are no more.
 constexpr int SAMPLING_THREADS = 1024;
 constexpr uint32_t WARPS_MAX = SAMPLING_THREADS / WARP;
 constexpr uint32_t TOP_LOGPROBS_MAX = 256;
@@ -23,9 +24,19 @@ constexpr uint32_t TOP_AT = MAX_AT + WARPS_MAX * sizeof(uint64_t);
 constexpr uint32_t GATHERED_AT = TOP_AT + TOP_LOGPROBS_MAX * sizeof(uint64_t);
 constexpr uint32_t COUNTER_AT = GATHERED_AT + GATHERED_MAX * sizeof(uint64_t);
 
-template <typename T> __device__ T max_block(T value) {
+// Larger for the likelier; of equals, for the lower token. 0 is no candidate's.
+using Key = uint64_t;
+
+// The largest of the block's keys, for each thread.
+__device__ Key max_block(Key key) {
+  const Span<Key> scratch = shared_memory<Key>(MAX_AT, WARPS_MAX);
+  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+  key = reduce_warp(key, Max());
   __syncthreads();
-  return reduce_block(value, Max(), shared_memory<T>(MAX_AT, WARPS_MAX));
+  if (lane == 0)
+    scratch[warp] = key;
+  __syncthreads();
+  return reduce_warp(lane < warps ? scratch[lane] : Key(0), Max());
 }
 
 // Sums each of a few numbers over the block; each thread gets the same bits.
@@ -71,9 +82,6 @@ __device__ uint32_t sum_before(uint32_t count) {
 
 // ---- Candidates.
 
-// Larger for the likelier; of equals, for the lower token. 0 is no candidate's.
-using Key = uint64_t;
-
 __device__ __forceinline__ Key key_of(float logit, uint32_t token) {
   const uint32_t bits = bits_of(logit);
   const uint32_t ordered = bits & 0x80000000 ? ~bits : bits | 0x80000000;
@@ -87,20 +95,28 @@ __device__ __forceinline__ float logit_of(Key key) {
   return float_of(ordered & 0x80000000 ? ordered & ~0x80000000 : ~ordered);
 }
 
+// The first of `count` entries of `stride` words, sorted by the token that each begins with, whose token
+// is `token` or behind it; `count` where there is none.
+__device__ __forceinline__ uint32_t first_from(Span<const uint32_t> entries, uint32_t stride, uint32_t count,
+                                               uint32_t token) {
+  uint32_t low = 0, high = count;
+  while (low < high) {
+    const uint32_t middle = (low + high) / 2;
+    if (entries[uint64_t(stride) * middle] < token)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 struct Weights {
   Span<const uint32_t> pairs;
   uint32_t count;
 
   __device__ float of(uint32_t token) const {
-    uint32_t low = 0, high = count;
-    while (low < high) {
-      const uint32_t middle = (low + high) / 2;
-      if (pairs[2 * middle] < token)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return low < count && pairs[2 * low] == token ? float_of(pairs[2 * low + 1]) : 0.0f;
+    const uint32_t at = first_from(pairs, 2, count, token);
+    return at < count && pairs[2 * at] == token ? float_of(pairs[2 * at + 1]) : 0.0f;
   }
 };
 
@@ -158,12 +174,12 @@ __device__ void gather(Candidates &candidates, double count) {
   candidates.gathered = {keys.data, uint64_t(count)};
 }
 
-// The largest of those that are not left out, 0 above -0; where one is NaN, infinity.
+// The largest of those that are not left out, 0 and -0 being equal; where one is NaN, infinity.
 __device__ Key largest(const Candidates &all) {
   Key best = 0;
   for (uint32_t token = all.first + threadIdx.x; token < all.end; token += blockDim.x) {
     const float logit = all.logit(token);
-    best = Max()(best, key_of(logit == logit ? logit : INFINITY, token));
+    best = Max()(best, key_of((logit == logit ? logit : INFINITY) + 0.0f, token));
   }
   return max_block(best);
 }

@@ -18,9 +18,11 @@ const GATHERED_MAX: usize = 4096;
 /// `PART` of the kernel.
 const PART: usize = 4096;
 
-/// Keys and sums that a part leaves: `KEYS` of two words, `SUMS_OF` of four numbers.
-const PART_KEY_WORDS: usize = 3 * 2;
-const PART_SUMS: usize = 2 * 4;
+/// `SURVEY_THREADS` of the kernel.
+const SURVEY_THREADS: u32 = 256;
+
+/// Numbers of 64 bits in a `Found` of the kernel: three keys, two times four sums.
+const FOUND_NUMBERS: usize = 3 + 2 * 4;
 
 /// Shared memory of a survey: six sums and a largest value a warp, six totals.
 const SURVEY_SHARED_BYTES: usize = (6 * (WARPS_MAX + 1) + WARPS_MAX) * 8;
@@ -46,8 +48,7 @@ struct Sampling {
     rows: Span,
     lists: Span,
     results: Span,
-    keys: Span,
-    sums: Span,
+    found: Span,
     vocab: u32,
     result_words: u32,
     masses: u32,
@@ -96,8 +97,8 @@ fn launch(
     };
     let results = backend.empty(Shape::from((num_rows, layout.words)), DType::U32)?;
     let parts = vocab.div_ceil(PART);
-    let keys = backend.empty((num_rows, parts, PART_KEY_WORDS).into(), DType::U32)?;
-    let sums = backend.empty((num_rows, parts, PART_SUMS).into(), DType::F64)?;
+    let found = backend.empty((num_rows, parts, FOUND_NUMBERS).into(), DType::F64)?;
+    let found_at = backend.span_mut(&found)?;
     let params = Sampling {
         logits: backend.span(logits)?,
         adjusted: match &adjusted {
@@ -110,8 +111,10 @@ fn launch(
         },
         lists: backend.span(&lists)?,
         results: backend.span_mut(&results)?,
-        keys: backend.span_mut(&keys)?,
-        sums: backend.span_mut(&sums)?,
+        found: Span {
+            len: found_at.len / FOUND_NUMBERS as u64,
+            ..found_at
+        },
         vocab: vocab as u32,
         result_words: layout.words as u32,
         masses: layout.masses as u32,
@@ -119,7 +122,7 @@ fn launch(
     };
     let (rows, parts) = (num_rows as u32, parts as u32);
     let survey = |kernel: &str| {
-        let threads = threads(vocab.min(PART));
+        let threads = threads(vocab.min(PART)).min(SURVEY_THREADS);
         Launch::new(NAME, kernel.into(), [rows, parts, 1], threads, &params)
             .with_shared_bytes(SURVEY_SHARED_BYTES)
     };

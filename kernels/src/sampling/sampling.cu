@@ -41,6 +41,16 @@ struct Row {
 
 enum Edit : uint32_t { ADD = 0, REPETITION = 1 };
 
+// What the surveys find in a part of a row.
+struct Found {
+  // The largest, as the model gave them and after bias and penalties.
+  Key of_model, of_draw;
+  // What is drawn; only where the second survey draws.
+  Key drawn;
+  // Relative to the largest of the row.
+  Sums model, draw;
+};
+
 struct Sampling {
   // [num_rows, vocab]
   Span<const float> logits;
@@ -51,75 +61,55 @@ struct Sampling {
   // [num_rows, result_words]: Status, token, log-probability, that of the draw, entropy; then
   // pairs (token, log-probability); from `masses` on, masses.
   Span<uint32_t> results;
-  // [num_rows, parts, KEYS, 2]: keys that the surveys find, the upper word first.
-  Span<uint32_t> keys;
-  // [num_rows, parts, SUMS_OF, 4]: Sums.
-  Span<double> sums;
+  // [num_rows, parts]
+  Span<Found> found;
   uint32_t vocab, result_words, masses, parts;
 };
 
 enum Status : uint32_t { DRAWN = 0, NOT_FINITE = 1, NOTHING_LEFT = 2 };
 
-// ---- The surveys, and what they leave to one another.
+// ---- What the surveys leave to one another and to the row.
 
 // Tokens of a part, a multiple of the four that share a Philox block.
 constexpr uint32_t PART = 4096;
 
-// The largest of the model's, the largest after bias and penalties, and what is drawn where nothing
-// is cut off.
-enum Found : uint32_t { LARGEST_OF_MODEL = 0, LARGEST_OF_DRAW = 1, DRAWN_FROM_ALL = 2, KEYS = 3 };
+// Few enough for several blocks a multiprocessor, and for quick reductions.
+constexpr int SURVEY_THREADS = 256;
 
-enum SumsOf : uint32_t { OF_MODEL = 0, OF_DRAW = 1, SUMS_OF = 2 };
+__device__ Found &found_here(const Sampling &p) { return p.found[uint64_t(blockIdx.x) * p.parts + blockIdx.y]; }
 
-// By the block of a part.
-__device__ void leave(const Sampling &p, Found what, Key key) {
-  if (threadIdx.x > 0)
-    return;
-  const uint64_t at = ((uint64_t(blockIdx.x) * p.parts + blockIdx.y) * KEYS + what) * 2;
-  p.keys[at] = key >> 32;
-  p.keys[at + 1] = uint32_t(key);
-}
-
-__device__ void leave(const Sampling &p, SumsOf what, const Sums &sums) {
-  if (threadIdx.x > 0)
-    return;
-  const uint64_t at = ((uint64_t(blockIdx.x) * p.parts + blockIdx.y) * SUMS_OF + what) * 4;
-  p.sums[at] = sums.count;
-  p.sums[at + 1] = sums.at_max;
-  p.sums[at + 2] = sums.below;
-  p.sums[at + 3] = sums.weighted;
-}
-
-// The largest that any part has left.
-__device__ Key found(const Sampling &p, Found what) {
+// The largest of all parts. Each warp finds it by itself.
+__device__ Key largest_of(const Sampling &p, Key Found::*what) {
   Key best = 0;
-  for (uint32_t part = threadIdx.x; part < p.parts; part += blockDim.x) {
-    const uint64_t at = ((uint64_t(blockIdx.x) * p.parts + part) * KEYS + what) * 2;
-    best = Max()(best, Key(p.keys[at]) << 32 | p.keys[at + 1]);
+  for (uint32_t part = threadIdx.x % WARP; part < p.parts; part += WARP)
+    best = Max()(best, p.found[uint64_t(blockIdx.x) * p.parts + part].*what);
+  return reduce_warp(best, Max());
+}
+
+// The sums of all parts, by each warp as well.
+__device__ Sums sums_of(const Sampling &p, Sums Found::*what) {
+  Sums sums = {};
+  for (uint32_t part = threadIdx.x % WARP; part < p.parts; part += WARP) {
+    const Sums &of_part = p.found[uint64_t(blockIdx.x) * p.parts + part].*what;
+    sums.count += of_part.count;
+    sums.at_max += of_part.at_max;
+    sums.below += of_part.below;
+    sums.weighted += of_part.weighted;
   }
-  return max_block(best);
+  return {reduce_warp(sums.count, Sum()), reduce_warp(sums.at_max, Sum()), reduce_warp(sums.below, Sum()),
+          reduce_warp(sums.weighted, Sum())};
 }
 
-// Of all parts.
-__device__ Sums found(const Sampling &p, SumsOf what) {
-  double sums[4] = {};
-  for (uint32_t part = threadIdx.x; part < p.parts; part += blockDim.x) {
-    const uint64_t at = ((uint64_t(blockIdx.x) * p.parts + part) * SUMS_OF + what) * 4;
-    for (uint32_t i = 0; i < 4; i++)
-      sums[i] += p.sums[at + i];
-  }
-  sum_block(sums);
-  return {sums[0], sums[1], sums[2], sums[3]};
+// Tokens of the block's row as the model gave them.
+__device__ Candidates of_model(const Sampling &p, uint32_t first, uint32_t end) {
+  const Span<const float> logits = {p.logits.at(uint64_t(blockIdx.x) * p.vocab, 1), p.vocab};
+  return {logits, first, end, 0.0f, 1.0f, -FLT_MAX, 0, {}, {}};
 }
 
-__device__ Span<const float> logits_of(const Sampling &p) {
-  return {p.logits.at(uint64_t(blockIdx.x) * p.vocab, 1), p.vocab};
-}
-
-// The tokens of the block's part, as the model gave them.
-__device__ Candidates part_of(const Sampling &p) {
+// Those of the block's part.
+__device__ Candidates part_of_model(const Sampling &p) {
   const uint32_t first = blockIdx.y * PART, end = first + PART;
-  return {logits_of(p), first, end < p.vocab ? end : p.vocab, 0.0f, 1.0f, -FLT_MAX, 0, {}, {}};
+  return of_model(p, first, end < p.vocab ? end : p.vocab);
 }
 
 __device__ __forceinline__ bool is_finite(float x) { return x > -INFINITY && x < INFINITY; }
@@ -133,45 +123,42 @@ __device__ bool is_allowed(const Sampling &p, const Row &row, uint32_t token) {
   return word < row.allowed.count && (p.lists[row.allowed.first + word] >> (token % 32) & 1) != 0;
 }
 
-// Logits after bias and penalties, without what may not be drawn; once `adjust` has written them.
-__device__ Span<const float> adjusted_logits(const Sampling &p, const Row &row) {
-  if (row.adjusted == NONE)
-    return logits_of(p);
-  return {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
-}
-
-// Writes them for a part.
+// Writes the logits of a part after bias and penalties, without what may not be drawn.
 __device__ void adjust(const Sampling &p, const Row &row, const Candidates &part) {
   const Span<float> adjusted = p.adjusted.from(uint64_t(row.adjusted) * p.vocab);
   for (uint32_t token = part.first + threadIdx.x; token < part.end; token += blockDim.x)
     adjusted[token] = is_allowed(p, row, token) ? part.logits[token] : -INFINITY;
   __syncthreads();
   const Span<const uint32_t> edits = p.lists.from(row.edits.first);
-  for (uint32_t i = threadIdx.x; i < row.edits.count; i += blockDim.x) {
+  const uint32_t count = row.edits.count, first = first_from(edits, 3, count, part.first);
+  for (uint32_t i = first + threadIdx.x; i < count && edits[3 * i] < part.end; i += blockDim.x) {
     const uint32_t token = edits[3 * i];
     // One thread a token: that of its first edit.
-    if (token < part.first || token >= part.end || (i > 0 && edits[3 * (i - 1)] == token))
+    if (i > first && edits[3 * (i - 1)] == token)
       continue;
     float logit = adjusted[token];
-    for (uint32_t j = i; j < row.edits.count && edits[3 * j] == token; j++) {
+    for (uint32_t j = i; j < count && edits[3 * j] == token; j++) {
       const float operand = float_of(edits[3 * j + 2]);
-      if (edits[3 * j + 1] == ADD)
-        logit += operand;
-      else
+      if (edits[3 * j + 1] == REPETITION)
         logit = logit > 0.0f ? logit / operand : logit * operand;
+      else
+        // A ban holds whatever was before it.
+        logit = operand == -INFINITY ? operand : logit + operand;
     }
     adjusted[token] = logit;
   }
   __syncthreads();
 }
 
-// `part` or all of the row as the draw has it, before anything is cut off; `max` is its largest logit.
-__device__ Candidates of_draw(const Sampling &p, const Row &row, Candidates part, float max) {
-  part.logits = adjusted_logits(p, row);
-  part.max = max;
-  part.temperature = row.temperature;
-  part.floor = row.floor;
-  return part;
+// The same tokens as the draw has them, before anything is cut off, once they are adjusted; `max` is the
+// row's largest.
+__device__ Candidates of_draw(const Sampling &p, const Row &row, Candidates model, float max) {
+  if (row.adjusted != NONE)
+    model.logits = {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
+  model.max = max;
+  model.temperature = row.temperature;
+  model.floor = row.floor;
+  return model;
 }
 
 // Whether the draw has the model's own candidates.
@@ -179,8 +166,8 @@ __device__ bool is_of_model(const Row &row, const Candidates &model) {
   return row.adjusted == NONE && row.temperature == model.temperature && row.floor == model.floor;
 }
 
-// Whether nothing but the floor cuts off candidates, so that the survey draws.
-__device__ bool draws_from_all(const Row &row) { return !row.greedy && row.top_k == NONE && row.top_p >= 1.0f; }
+// Whether nothing but the floor cuts off candidates.
+__device__ bool draws_from_all(const Row &row) { return row.top_k == NONE && row.top_p >= 1.0f; }
 
 __device__ Weights weights_of(const Sampling &p, const Row &row) {
   return {p.lists.from(row.weights.first), row.weights.count};
@@ -252,17 +239,18 @@ struct Choice {
 };
 
 __device__ Choice draw_greedy(const Sampling &p, const Candidates &all, const Sums &sums, const Weights &weights) {
-  Key best = weights.count > 0 ? likeliest(all, weights) : 0;
-  if (best == 0 && all.max > -INFINITY)
-    best = found(p, LARGEST_OF_DRAW);
-  const double logprob = best == 0 ? 0 : double(all.logits[token_of(best)]) - (double(all.max) + sums.ln());
-  return {best, logprob};
+  if (!is_finite(all.max))
+    return {0, 0};
+  Key best = weights.count > 0 ? largest_of(p, &Found::drawn) : 0;
+  if (best == 0)
+    best = largest_of(p, &Found::of_draw);
+  return {best, double(all.logits[token_of(best)]) - (double(all.max) + sums.ln())};
 }
 
 __device__ Choice draw_random(const Sampling &p, const Row &row, Candidates kept, Sums sums, const Weights &weights) {
   const Candidates all = kept;
   sums = truncate(row, kept, sums);
-  Key best = draws_from_all(row) ? found(p, DRAWN_FROM_ALL) : gumbel_max(row, kept, weights);
+  Key best = draws_from_all(row) ? largest_of(p, &Found::drawn) : gumbel_max(row, kept, weights);
   if (best == 0 && weights.count > 0) {
     Candidates beyond = all;
     beyond.refused = weights;
@@ -288,18 +276,18 @@ __device__ void report_top(const Row &row, const Candidates &model, double log_s
   if (count == 0)
     return;
   raise_cut(all, model.max, double(all.end), double(count), [](float) { return 1.0; });
-  const Span<Key> found = shared_memory<Key>(TOP_AT, TOP_LOGPROBS_MAX);
+  const Span<Key> top = shared_memory<Key>(TOP_AT, TOP_LOGPROBS_MAX);
   const Span<uint32_t> counter = shared_memory<uint32_t>(COUNTER_AT, 1);
   if (threadIdx.x == 0)
     counter[0] = 0;
   __syncthreads();
-  all.each([&](Key key) { found[atomic_add(counter, 0, 1u)] = key; });
+  all.each([&](Key key) { top[atomic_add(counter, 0, 1u)] = key; });
   __syncthreads();
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
     uint32_t likelier = 0;
     for (uint32_t j = 0; j < count; j++)
-      likelier += found[j] > found[i];
-    const uint32_t token = token_of(found[i]);
+      likelier += top[j] > top[i];
+    const uint32_t token = token_of(top[i]);
     pairs[2 * likelier] = token;
     pairs[2 * likelier + 1] = bits_of(float(double(all.logits[token]) - log_sum));
   }
@@ -320,8 +308,8 @@ __device__ void report_masses(const Sampling &p, const Row &row, Span<const floa
 }
 
 __device__ Choice draw(const Sampling &p, const Row &row, const Candidates &model) {
-  const Candidates all = of_draw(p, row, model, logit_of(found(p, LARGEST_OF_DRAW)));
-  const Sums sums = found(p, OF_DRAW);
+  const Candidates all = of_draw(p, row, model, logit_of(largest_of(p, &Found::of_draw)));
+  const Sums sums = sums_of(p, &Found::draw);
   const Weights weights = weights_of(p, row);
   return row.greedy ? draw_greedy(p, all, sums, weights) : draw_random(p, row, all, sums, weights);
 }
@@ -331,50 +319,60 @@ __device__ Choice draw(const Sampling &p, const Row &row, const Candidates &mode
 // Largest logits; writes the adjusted ones on the way.
 __device__ void survey_largest(const Sampling &p) {
   const Row row = p.rows[blockIdx.x];
-  Candidates part = part_of(p);
-  Key best = largest(part);
-  leave(p, LARGEST_OF_MODEL, best);
+  const Candidates part = part_of_model(p);
+  const Key of_model = largest(part);
+  Key of_draw = of_model;
   if (row.adjusted != NONE) {
     adjust(p, row, part);
-    part.logits = adjusted_logits(p, row);
-    best = largest(part);
+    Candidates adjusted = part;
+    adjusted.logits = {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
+    of_draw = largest(adjusted);
   }
-  leave(p, LARGEST_OF_DRAW, best);
+  if (threadIdx.x == 0) {
+    found_here(p).of_model = of_model;
+    found_here(p).of_draw = of_draw;
+  }
 }
 
-// Sums relative to them.
+// Sums relative to them, and the draw where that is all it takes.
 __device__ void survey_sums(const Sampling &p) {
   const Row row = p.rows[blockIdx.x];
-  Candidates part = part_of(p);
-  part.max = logit_of(found(p, LARGEST_OF_MODEL));
+  Candidates part = part_of_model(p);
+  part.max = logit_of(largest_of(p, &Found::of_model));
   if (!is_finite(part.max))
     return;
-  Sums sums = add_up(part);
-  leave(p, OF_MODEL, sums);
-  const Candidates all = of_draw(p, row, part, logit_of(found(p, LARGEST_OF_DRAW)));
-  if (!is_of_model(row, part))
-    sums = add_up(all);
-  leave(p, OF_DRAW, sums);
-  if (draws_from_all(row))
-    leave(p, DRAWN_FROM_ALL, gumbel_max(row, all, weights_of(p, row)));
+  const float max = row.adjusted == NONE ? part.max : logit_of(largest_of(p, &Found::of_draw));
+  const Candidates all = of_draw(p, row, part, max);
+  const Sums of_model = add_up(part), of_draw = is_of_model(row, part) ? of_model : add_up(all);
+  const Weights weights = weights_of(p, row);
+  Key drawn = 0;
+  if (row.greedy && weights.count > 0)
+    drawn = likeliest(all, weights);
+  else if (!row.greedy && draws_from_all(row))
+    drawn = gumbel_max(row, all, weights);
+  if (threadIdx.x == 0) {
+    found_here(p).model = of_model;
+    found_here(p).draw = of_draw;
+    found_here(p).drawn = drawn;
+  }
 }
 
 __device__ void sample_row(const Sampling &p) {
   const Row row = p.rows[blockIdx.x];
   const Span<uint32_t> result = p.results.from(uint64_t(blockIdx.x) * p.result_words);
-  Candidates model = {logits_of(p), 0, p.vocab, 0.0f, 1.0f, -FLT_MAX, 0, {}, {}};
-  model.max = logit_of(found(p, LARGEST_OF_MODEL));
+  Candidates model = of_model(p, 0, p.vocab);
+  model.max = logit_of(largest_of(p, &Found::of_model));
   if (!is_finite(model.max)) {
     if (threadIdx.x == 0)
       result[0] = NOT_FINITE;
     return;
   }
-  const Sums sums = found(p, OF_MODEL);
-  const double log_sum = double(model.max) + sums.ln();
+  const Sums sums = sums_of(p, &Found::model);
+  const double ln_sum = sums.ln(), log_sum = double(model.max) + ln_sum;
   const Choice choice = draw(p, row, model);
   if (threadIdx.x == 0) {
     // H = ln Z - E[l - max].
-    const double entropy = sums.ln() - sums.weighted / exp(sums.ln());
+    const double entropy = ln_sum - sums.weighted / exp(ln_sum);
     const uint32_t token = token_of(choice.key);
     result[0] = choice.key == 0 ? NOTHING_LEFT : DRAWN;
     if (choice.key != 0) {
@@ -388,6 +386,6 @@ __device__ void sample_row(const Sampling &p) {
   report_masses(p, row, model.logits, log_sum, result.from(p.masses));
 }
 
-KERNEL(sample_largest, SAMPLING_THREADS, survey_largest, Sampling)
-KERNEL(sample_sums, SAMPLING_THREADS, survey_sums, Sampling)
+KERNEL(sample_largest, SURVEY_THREADS, survey_largest, Sampling)
+KERNEL(sample_sums, SURVEY_THREADS, survey_sums, Sampling)
 KERNEL(sample, SAMPLING_THREADS, sample_row, Sampling)

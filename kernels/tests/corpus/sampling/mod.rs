@@ -65,13 +65,61 @@ fn vocabularies_in_parts() {
         let case = format!("vocabulary {vocab}");
         check(&case, &Logits::Holed.rows(vocab, draws.len()), &draws);
     }
+    // More parts than a warp has lanes.
+    let vocab = 33 * 4096 + 1;
+    let draws = truncated();
+    check("34 parts", &Logits::Peaked.rows(vocab, draws.len()), &draws);
+}
+
+/// Zeros of both signs are equal, so the lower token is drawn.
+#[test]
+fn a_tie_of_zeros_goes_to_the_lower_token() {
+    let greedy = Owned {
+        greedy: true,
+        ..Owned::default()
+    };
+    let weighted = Owned {
+        weights: vec![(2, -1.0)],
+        ..greedy.clone()
+    };
+    let draws = [greedy.clone(), greedy, weighted];
+    let logits = [[-0.0f32, 0.0, -1.0], [0.0, -0.0, -1.0], [-0.0, 0.0, 0.0]];
+    let drawn = check("zeros", &logits.map(|row| row.to_vec()), &draws);
+    let tokens = drawn.into_iter().map(|drawn| drawn.unwrap().token);
+    assert_eq!(tokens.collect::<Vec<_>>(), [0, 0, 0]);
+}
+
+/// A penalty that divides by next to nothing makes a logit infinite.
+#[test]
+fn a_logit_that_becomes_infinite() {
+    for greedy in [false, true] {
+        let infinite = Owned {
+            greedy,
+            repetition_penalty: 1e-38,
+            completion: vec![0],
+            ..Owned::default()
+        };
+        let banned = Owned {
+            banned: vec![0],
+            ..infinite.clone()
+        };
+        let logits = vec![vec![4.0f32, 1.0, 0.5]; 2];
+        let drawn = check("infinite", &logits, &[infinite, banned]);
+        assert_eq!(drawn[0], Err(DrawFailure::NothingLeft));
+        assert_ne!(drawn[1].as_ref().unwrap().token, 0);
+    }
 }
 
 /// What cannot be drawn from says why, and its neighbours are drawn as ever.
 #[test]
 fn rows_that_cannot_be_drawn_from() {
-    const VOCAB: usize = 33;
-    let everything: Vec<u32> = (0..VOCAB as u32).collect();
+    for vocab in [33, 8193] {
+        check_failures(vocab);
+    }
+}
+
+fn check_failures(vocab: usize) {
+    let everything: Vec<u32> = (0..vocab as u32).collect();
     for greedy in [false, true] {
         let plain = Owned {
             greedy,
@@ -86,8 +134,8 @@ fn rows_that_cannot_be_drawn_from() {
             ..plain.clone()
         };
         let draws = [&plain, &plain, &plain, &banned, &nothing_allowed, &plain].map(Owned::clone);
-        let mut logits = Logits::Spread.rows(VOCAB, draws.len());
-        logits[1][20] = f32::NAN;
+        let mut logits = Logits::Spread.rows(vocab, draws.len());
+        logits[1][vocab - 1] = f32::NAN;
         logits[2].fill(f32::NEG_INFINITY);
         let drawn = check("rows that fail", &logits, &draws);
         let failures = drawn.into_iter().map(|drawn| drawn.err());
@@ -129,7 +177,7 @@ fn masks_that_leave_one_token() {
 /// Nothing of a draw's randomness or sums is of its row in the batch.
 #[test]
 fn permuting_the_rows_of_a_batch_gives_the_same_samples() {
-    const VOCAB: usize = 1000;
+    const VOCAB: usize = 8193;
     const ROWS: usize = 12;
     let mut choices = Choices::new(7);
     let draws: Vec<Owned> = (0..ROWS).map(|_| choices.draw(VOCAB)).collect();
