@@ -369,21 +369,28 @@ fn argument(setting: &'static Setting) -> Arg {
         .allow_negative_numbers(true)
 }
 
-/// What runs here: version, build and platform.
+/// What runs here: version, build, platform, and whether it knows cards.
 pub(crate) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let build = if cfg!(debug_assertions) {
-            "debug"
+        build(if cfg!(feature = "cuda") {
+            "with CUDA"
         } else {
-            "release"
-        };
-        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        format!(
-            "{} ({build} build, {arch}-{os}, device cpu)",
-            env!("CARGO_PKG_VERSION")
-        )
+            "without CUDA"
+        })
     });
     &VERSION
+}
+
+/// Version, build and platform, and what else there is to tell of them.
+pub(crate) fn build(more: &str) -> String {
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{version} ({build} build, {arch}-{os}, {more})")
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use portcullis_gate::Gate;
 use tokio::runtime::Runtime;
 
 use crate::args::bench::{BenchCommand, EngineBenchArgs};
-use crate::args::version;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::env::Environment as Variables;
@@ -69,10 +68,14 @@ impl EngineBench {
         let dummy = model.dummy_weights();
         let digests = model_digests::of_model(&model.dir, dummy.as_deref(), data_dir.path())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let (engine, thread) = engine::start(&config, &model, &clock)?;
+        let engine::Running {
+            engine,
+            thread,
+            max_model_len,
+        } = engine::start(&config, &model, &clock)?;
         Ok(Self {
             limits: Limits {
-                max_model_len: model.max_model_len(config.engine.max_model_len)?,
+                max_model_len,
                 vocab_size: model.shape.vocab_size,
                 max_choices: 1,
             },
@@ -105,7 +108,7 @@ impl EngineBench {
         Environment {
             model: self.model.root.clone(),
             model_digest: self.digest.clone(),
-            server: Some(format!("portcullis {}", version())),
+            server: Some(format!("portcullis {}", self.model.engine_build())),
             ..Environment::look()
         }
     }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::data_dir::is_in_use;
 use crate::demo;
 use crate::env::Environment;
-use crate::kv_plan::{self, KvPlan};
+use crate::kv_plan;
 use crate::machine::Machine;
 use crate::model::{Model, may_be_on_hub};
 use crate::output::table;
@@ -229,7 +229,8 @@ fn device(choice: DeviceChoice) -> Finding {
             Finding::ok(CHECK, format!("cuda:{ordinal}, {free} of its memory free"))
         }
         (DeviceChoice::Cuda(_), Err(error)) => {
-            Finding::fail(CHECK, format!("{error:#}"), "see there")
+            let mend = "look at nvidia-smi, or serve with --device cpu";
+            Finding::fail(CHECK, format!("{error:#}"), mend)
         }
     }
 }
@@ -242,22 +243,18 @@ fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {
             "what the weights leave of the card's memory; see the log of a start",
         );
     }
-    let plan = model
-        .max_model_len(config.engine.max_model_len)
-        .and_then(|max_model_len| {
-            Ok(KvPlan::new(
-                &config.engine,
-                kv_plan::usual_bytes(machine),
-                max_model_len,
-                model.kv_bytes_per_block(),
-            )?)
-        });
-    match plan {
-        Ok(plan) => Finding::ok(
+    match model.plan_kv(&config.engine, kv_plan::usual_bytes(machine)) {
+        Ok(plan) => {
+            let (bytes, tokens) = (ByteSize(plan.bytes), plan.tokens);
+            let len = plan.max_model_len;
+            let found = format!("{bytes} for {tokens} tokens, of which one call may have {len}");
+            Finding::ok(CHECK, found)
+        }
+        Err(error) => Finding::fail(
             CHECK,
-            format!("{} for {} tokens", ByteSize(plan.bytes), plan.tokens),
+            error,
+            "lower --max-model-len, or raise --kv-cache-memory",
         ),
-        Err(error) => Finding::fail(CHECK, error, "see there"),
     }
 }
 
@@ -281,7 +278,7 @@ async fn stored(config: &Config) -> Vec<Finding> {
         vec![Finding::fail(
             "rule sets and keys",
             format!("{error:#}"),
-            "see there",
+            "mend what it names; while a server runs, it alone writes there",
         )]
     })
 }

@@ -19,20 +19,20 @@ const AGEING_STEPS: u64 = 256;
 /// Pieces of text that wait for a slow reader before they are merged.
 const STREAM_BUFFER: usize = 64;
 
+/// An engine on its thread.
+pub(crate) struct Running {
+    pub(crate) engine: EngineHandle,
+    pub(crate) thread: EngineThread,
+    /// Prompt and completion of one sequence, at most.
+    pub(crate) max_model_len: usize,
+}
+
 /// Loads the weights, plans the cache and starts the engine's thread.
 ///
 /// # Errors
 /// The weights cannot be loaded, or there is no memory for a cache beside them.
-pub(crate) fn start(
-    config: &Config,
-    model: &Model,
-    clock: &Arc<dyn Clock>,
-) -> Result<(EngineHandle, EngineThread)> {
-    let max_model_len = model.max_model_len(config.engine.max_model_len)?;
-    let plan = |usual_bytes| {
-        let bytes_per_block = model.kv_bytes_per_block();
-        KvPlan::new(&config.engine, usual_bytes, max_model_len, bytes_per_block)
-    };
+pub(crate) fn start(config: &Config, model: &Model, clock: &Arc<dyn Clock>) -> Result<Running> {
+    let plan = |usual_bytes| model.plan_kv(&config.engine, usual_bytes);
     tracing::info!("loading {}: {}", model.root, model.summary());
     let (decoder, kv) = match config.model.device {
         DeviceChoice::Cpu => {
@@ -47,12 +47,8 @@ pub(crate) fn start(
             (decoder, plan(usual)?)
         }
     };
-    tracing::info!(
-        "KV cache: {} in {} blocks, {} tokens",
-        ByteSize(kv.bytes),
-        kv.num_blocks,
-        kv.tokens
-    );
+    tell(model, kv);
+    let max_model_len = kv.max_model_len;
     let engine = EngineConfig {
         scheduler: SchedulerConfig {
             num_blocks: kv.num_blocks,
@@ -72,12 +68,33 @@ pub(crate) fn start(
             context_max: max_model_len,
         }),
     };
-    EngineThread::start(engine, move || -> Result<CandleRunner> {
+    let (engine, thread) = EngineThread::start(engine, move || -> Result<CandleRunner> {
         let cache = decoder
             .new_cache(kv.num_blocks as usize)
             .context("no memory for the KV cache")?;
         Ok(CandleRunner::new(decoder, cache, options)?)
+    })?;
+    Ok(Running {
+        engine,
+        thread,
+        max_model_len,
     })
+}
+
+fn tell(model: &Model, kv: KvPlan) {
+    tracing::info!(
+        "KV cache: {} in {} blocks, {} tokens",
+        ByteSize(kv.bytes),
+        kv.num_blocks,
+        kv.tokens
+    );
+    let (len, most) = (kv.max_model_len, model.shape.max_position);
+    if len < most {
+        tracing::info!(
+            "a sequence may have {len} tokens, of {most} that the model was made for; more with \
+             --max-model-len and --kv-cache-memory"
+        );
+    }
 }
 
 /// What a card has free beside the weights and the largest step.

@@ -36,6 +36,8 @@ pub(crate) struct KvPlan {
     pub(crate) num_blocks: u32,
     pub(crate) bytes: u64,
     pub(crate) tokens: u64,
+    /// Prompt and completion of one sequence, at most.
+    pub(crate) max_model_len: usize,
 }
 
 /// Not even one sequence of full length fits.
@@ -54,19 +56,26 @@ pub(crate) struct KvTooSmall {
 
 impl KvPlan {
     /// Takes what the configuration says, or else `usual_bytes`; never more than all sequences at
-    /// full length can use.
+    /// full length can use. Where neither their length nor the cache's size is configured, they are
+    /// as long as the model's, `len_max`, or as the cache holds.
     ///
     /// # Errors
     /// Not even one of them fits.
     pub(crate) fn new(
         limits: &EngineLimits,
         usual_bytes: u64,
-        max_model_len: usize,
+        len_max: usize,
         bytes_per_block: u64,
     ) -> Result<Self, KvTooSmall> {
         let bytes = limits.kv_cache_bytes.unwrap_or(usual_bytes);
-        let per_sequence = max_model_len.div_ceil(BLOCK_TOKENS) as u64;
         let affordable = bytes / bytes_per_block;
+        let max_model_len = match (limits.max_model_len, limits.kv_cache_bytes) {
+            (Some(asked), _) => asked,
+            (None, Some(_)) => len_max,
+            // A block at the least, so that none is an error.
+            (None, None) => len_max.min((affordable as usize * BLOCK_TOKENS).max(BLOCK_TOKENS)),
+        };
+        let per_sequence = max_model_len.div_ceil(BLOCK_TOKENS) as u64;
         if affordable < per_sequence {
             return Err(KvTooSmall {
                 bytes,
@@ -81,6 +90,7 @@ impl KvPlan {
             num_blocks,
             bytes: u64::from(num_blocks) * bytes_per_block,
             tokens: u64::from(num_blocks) * BLOCK_TOKENS as u64,
+            max_model_len,
         })
     }
 }
@@ -130,6 +140,15 @@ mod tests {
     }
 
     #[test]
+    fn sequences_are_as_long_as_the_cache_holds_where_nobody_says_more() {
+        let len = |told, available| plan(told, available, 4, 1000).map(|it| it.max_model_len);
+        assert_eq!(len(None, 1 << 40), Ok(1000));
+        assert_eq!(len(None, 12 * BLOCK), Ok(96), "a quarter of what is free");
+        assert!(len(Some(3 * BLOCK), 1).is_err(), "so large was asked for");
+        assert!(len(None, BLOCK).is_err(), "not even a block");
+    }
+
+    #[test]
     fn takes_no_more_than_can_be_used() {
         // 3 sequences of 33 tokens: two blocks each.
         let plan = plan(Some(1 << 40), 1, 3, 33).unwrap();
@@ -138,7 +157,8 @@ mod tests {
             KvPlan {
                 num_blocks: 6,
                 bytes: 6 * BLOCK,
-                tokens: 192
+                tokens: 192,
+                max_model_len: 33
             }
         );
     }

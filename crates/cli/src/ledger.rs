@@ -31,7 +31,7 @@ pub(crate) async fn open(
     config: &Config,
     deployment: &DeploymentName,
     digests: ModelDigests,
-    engine_build: &str,
+    engine_build: String,
 ) -> Result<Option<Ledger>> {
     if !config.ledger.is_on {
         tracing::warn!("records are off: calls are answered without a record");
@@ -44,7 +44,7 @@ pub(crate) async fn open(
     let about = Started {
         deployment: deployment.to_string(),
         digests,
-        engine_build: engine_build.to_owned(),
+        engine_build,
         ..Started::default()
     };
     let recorder = RecorderConfig {

@@ -12,8 +12,10 @@ use portcullis_server::SamplingDefaults;
 use portcullis_text::{ChatTemplate, Tokenizer};
 use portcullis_types::TokenId;
 
-use crate::config::{Config, Dtype, HubConfig, LoadFormat, ModelConfig, setting};
+use crate::args::build;
+use crate::config::{Config, Dtype, EngineLimits, HubConfig, LoadFormat, ModelConfig, setting};
 use crate::demo;
+use crate::kv_plan::KvPlan;
 
 /// Dummy weights are the same at every start.
 const DUMMY_SEED: u64 = 0;
@@ -102,6 +104,12 @@ impl Model {
         )
     }
 
+    /// What computes it, where and in which numbers, as records tell.
+    pub(crate) fn engine_build(&self) -> String {
+        let (device, dtype) = (self.device, self.dtype.as_str());
+        build(&format!("device {device}, {dtype}"))
+    }
+
     /// What stands for weights that are made, not read.
     pub(crate) fn dummy_weights(&self) -> Option<String> {
         match self.format {
@@ -113,21 +121,21 @@ impl Model {
         }
     }
 
-    /// Prompt and completion together, in tokens: what was configured, within what the model can.
+    /// How large its KV cache becomes, and so how long its sequences; see [`KvPlan::new`].
     ///
     /// # Errors
-    /// More was asked for than the model was made for.
-    pub(crate) fn max_model_len(&self, asked: Option<usize>) -> Result<usize> {
+    /// Longer ones were asked for than the model was made for, or than the cache holds.
+    pub(crate) fn plan_kv(&self, limits: &EngineLimits, usual_bytes: u64) -> Result<KvPlan> {
         let most = self.shape.max_position;
-        match asked {
-            Some(asked) if asked > most => bail!(
+        if let Some(asked) = limits.max_model_len.filter(|&asked| asked > most) {
+            bail!(
                 "--{} {asked} is more than {} was made for; it can have {most} at most",
                 setting::MAX_MODEL_LEN.flag(),
                 self.root
-            ),
-            Some(asked) => Ok(asked),
-            None => Ok(most),
+            );
         }
+        let bytes_per_block = self.kv_bytes_per_block();
+        Ok(KvPlan::new(limits, usual_bytes, most, bytes_per_block)?)
     }
 
     /// Bytes that a block of the KV cache takes.

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::{ServeArgs, version};
+use crate::args::ServeArgs;
 use crate::clock::unix_now;
 use crate::config::{Config, misspelt_variables};
 use crate::data_dir::DataDir;
@@ -55,21 +55,22 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     runtime.block_on(warn_of_unsigned_rules(&config, &*store))?;
     let embedding = embedding.map(|model| model.start(&config)).transpose()?;
     let (embedder, embedding_thread) = embedding.unzip();
-    let ((engine, engine_thread), digests) = std::thread::scope(|scope| {
+    let (running, digests) = std::thread::scope(|scope| {
         // Reading the weights and hashing them share the disk's cache.
         let digests = scope.spawn(|| digests(&config, &model));
-        let engine = engine::start(&config, &model, &clock)?;
+        let running = engine::start(&config, &model, &clock)?;
         let digests = digests.join();
         Ok::<_, anyhow::Error>((
-            engine,
+            running,
             digests.map_err(|_| anyhow!("hashing the model failed"))??,
         ))
     })?;
-    let ledger = ledger::open(&config, &deployment, digests, version());
+    let ledger = ledger::open(&config, &deployment, digests, model.engine_build());
     let ledger = runtime.block_on(ledger)?;
     let num_entries = ledger.as_ref().map(|it| it.recorder.checkpoint().size);
     let parts = Parts {
-        engine,
+        engine: running.engine,
+        max_model_len: running.max_model_len,
         embedder: embedder.clone(),
         ledger,
     };
@@ -97,7 +98,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     runtime.block_on(until_stopped(serving, signals))?;
     runtime.block_on(store.close());
     runtime.shutdown_timeout(END_TIMEOUT);
-    if !engine_thread.join() {
+    if !running.thread.join() {
         bail!("the engine had failed; the log says why");
     }
     if !embedding_thread.is_none_or(EmbeddingThread::join) {
@@ -201,6 +202,7 @@ fn deployment(config: &Config, model: &Model) -> Result<DeploymentName> {
 /// What runs beside the server.
 struct Parts {
     engine: EngineHandle,
+    max_model_len: usize,
     embedder: Option<ServedEmbedder>,
     ledger: Option<Ledger>,
 }
@@ -216,7 +218,7 @@ fn app_state(
     let served = ServedModel {
         deployment: deployment.clone(),
         root: model.root.clone(),
-        max_model_len: model.max_model_len(config.engine.max_model_len)?,
+        max_model_len: parts.max_model_len,
         vocab_size: model.shape.vocab_size,
         end_tokens: model.end_tokens(),
         defaults: model.sampling_defaults(),

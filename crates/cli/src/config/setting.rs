@@ -62,7 +62,7 @@ pub(crate) const CORS_ORIGIN: Setting = setting(
 pub(crate) const DATA_DIR: Setting = setting(
     "data_dir",
     "DIR",
-    "Keys, rule sets and bindings [default: $XDG_DATA_HOME/portcullis or ~/.local/share/portcullis]",
+    "Keys, rule sets, records and kept texts [default: $XDG_DATA_HOME/portcullis or ~/.local/share/portcullis]",
 );
 pub(crate) const DEVICE: Setting = setting(
     "device",
@@ -87,7 +87,7 @@ pub(crate) const TOOL_FORMAT: Setting = setting(
 pub(crate) const MAX_MODEL_LEN: Setting = setting(
     "max_model_len",
     "TOKENS",
-    "Prompt and completion together, at most [default: what the model was made for]",
+    "Prompt and completion together, at most [default: what the model was made for, or what the KV cache holds unless its size is given]",
 );
 pub(crate) const MAX_NUM_SEQS: Setting = setting(
     "max_num_seqs",
@@ -102,7 +102,7 @@ pub(crate) const MAX_BATCHED_TOKENS: Setting = setting(
 pub(crate) const KV_CACHE_MEMORY: Setting = setting(
     "kv_cache_memory",
     "SIZE",
-    "Memory of the KV cache, such as 4GiB or 512MB [default: a quarter of what is free, at most 1GiB]",
+    "Memory of the KV cache, such as 4GiB or 512MB [default: a quarter of what is free, at most 1GiB; on a card all that weights and steps leave]",
 );
 pub(crate) const CUDA_GRAPHS: Setting = setting(
     "cuda_graphs",
