@@ -161,7 +161,7 @@ fn check_names(tools: &[Tool]) -> Result<(), ApiError> {
     for (index, tool) in tools.iter().enumerate() {
         let param = format!("tools.[{index}].name");
         if !is_name(&tool.name) {
-            let bound = "must have 1 to 64 letters, digits, underscores or dashes";
+            let bound = "must have 1 to 64 letters, digits, underscores, dashes or dots";
             return Err(ApiError::invalid(param, bound));
         }
         if tools[..index].iter().any(|other| other.name == tool.name) {

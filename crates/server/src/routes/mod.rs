@@ -400,7 +400,7 @@ fn records() -> Api {
             &format!("{RECORD}/text"),
             "Gives the text of a call, where it is kept",
             records::text,
-            |it| it.needs(Permission::Administer).gives::<TextBody>(),
+            |it| it.needs(Permission::ReadRecords).gives::<TextBody>(),
         )
         .delete(
             &format!("{RECORD}/text"),

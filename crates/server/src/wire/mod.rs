@@ -1,5 +1,5 @@
 //! The JSON of requests and answers, as serde types and nothing more: what a value must be is
-//! decided in `validate.rs`.
+//! decided in `params.rs`, and in the engine's request.
 //!
 //! Source: OpenAI's API reference; where vLLM's server adds a field (`top_k`, `min_p`, …), vLLM's
 //! name. Fields that are not here are accepted and ignored, since routers add some.

@@ -40,6 +40,41 @@ async fn each_route_asks_for_its_role() {
     }
 }
 
+/// No operation is there whose description says another role than its handler asks for, or whose
+/// handler asks for none.
+#[tokio::test]
+async fn each_operation_asks_for_what_its_description_says() {
+    let server = Server::with_records().await;
+    let mut keys = Vec::new();
+    for role in Role::ALL {
+        keys.push((role, server.key(role).await.1));
+    }
+    let document = server.get("/openapi.json").await.json();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{version}", "1").replace(['{', '}'], "");
+        for (method, operation) in operations.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let says = operation["description"].as_str().unwrap_or_default();
+            let Some(roles) = says.strip_prefix("Takes a key: ") else {
+                assert_eq!(operation["security"], Value::Null, "{method} {path}");
+                continue;
+            };
+            asked += 1;
+            for (role, key) in &keys {
+                let may = roles.starts_with("any key") || roles.contains(&format!("`{role}`"));
+                let answer = server.with_key(key, method.clone(), &path, String::new());
+                let forbidden = answer.await.status == StatusCode::FORBIDDEN;
+                assert_eq!(forbidden, !may, "{method} {path} as {role}");
+            }
+            let request = Request::builder().method(method.clone()).uri(&path);
+            let nobody = server.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        }
+    }
+    assert!(asked > 35, "{asked}");
+}
+
 fn routes_and_roles() -> Vec<(Method, String, &'static [Role])> {
     use Role::{Admin, Approver, Auditor, Author, Inference};
     let rules = "/v1/rulesets";
