@@ -201,7 +201,9 @@ impl<R: ModelRunner> Engine<R> {
     fn deliver(&mut self) {
         for (id, drawn) in std::mem::take(&mut self.undelivered) {
             let generation = known(self.generations.get_mut(&id));
-            match generation.accept(drawn, self.clock.as_ref()) {
+            let outcome = generation.accept(drawn, self.clock.as_ref());
+            generation.count_into(&mut self.status);
+            match outcome {
                 Outcome::Continues => {}
                 Outcome::RolledBack { keep_tokens } => self.roll_back(id, keep_tokens),
                 Outcome::Ended(end) => self.end(id, end),
@@ -325,9 +327,17 @@ impl<R: ModelRunner> Engine<R> {
     }
 
     fn fail_rows(&mut self, plan: &SchedulerOutput, message: &str) {
+        let generations = plan
+            .rows
+            .iter()
+            .map(|row| self.generations.get(&row.sequence));
+        let calls: Vec<_> = generations
+            .flatten()
+            .map(|generation| generation.request().request_id())
+            .collect();
         tracing::error!(
             message,
-            rows = plan.rows.len(),
+            ?calls,
             "a step failed; its calls end with an error"
         );
         for row in &plan.rows {
@@ -346,7 +356,8 @@ impl<R: ModelRunner> Engine<R> {
         let unborn = generation.take_siblings(&self.tokenizer);
         for mut generation in std::iter::once(generation).chain(unborn) {
             generation.discard_unreleased();
-            self.count_end(&generation, &end);
+            generation.count_into(&mut self.status);
+            self.count_end(&end);
             let mut outbox = generation.finish(end.clone(), self.clock.now());
             if outbox.flush() == Flushed::Full {
                 self.lingering.push(outbox);
@@ -354,13 +365,8 @@ impl<R: ModelRunner> Engine<R> {
         }
     }
 
-    fn count_end(&mut self, generation: &Generation, end: &End) {
+    fn count_end(&mut self, end: &End) {
         let status = &mut self.status;
-        let usage = generation.usage();
-        status.generation_tokens_total += usage.completion_tokens;
-        status.discarded_tokens_total += usage.discarded_tokens;
-        status.gate_evaluations_total += generation.gate().report().evaluations;
-        status.gate_us_total += generation.gate_time().as_micros() as u64;
         match end {
             End::Finished(FinishReason::Stop) => status.finished_stop_total += 1,
             End::Finished(FinishReason::Length) => status.finished_length_total += 1,

@@ -16,6 +16,7 @@ use crate::handle::{QueuePlace, Submission};
 use crate::outbox::{End, Outbox, Timings};
 use crate::request::GenerateRequest;
 use crate::runner::{Draw, Score};
+use crate::status::EngineStatus;
 
 /// The state of one choice. Its tokens live in the scheduler; here is what was made of them.
 pub(crate) struct Generation {
@@ -33,12 +34,22 @@ pub(crate) struct Generation {
     usage: Usage,
     submitted: Duration,
     timings: Timings,
+    counted: Counted,
     /// Held until the first step.
     place: Option<QueuePlace>,
     /// Choices that fork from this one when its prompt is computed.
     siblings: std::ops::Range<u32>,
     /// How likely the tokens of the prompt were, as far as that is asked for and known.
     scores: Option<Vec<PromptScore>>,
+}
+
+/// What the engine's counters have of a choice already.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    released: u64,
+    discarded: u64,
+    evaluations: u64,
+    gate_us: u64,
 }
 
 /// A drawn token whose verdict is still out.
@@ -97,6 +108,7 @@ impl Generation {
             waiting_since: VecDeque::new(),
             submitted,
             timings: Timings::default(),
+            counted: Counted::default(),
             place: None,
             siblings: 0..0,
         }
@@ -132,7 +144,7 @@ impl Generation {
         first
     }
 
-    /// How the token at `position` is to be drawn, when the sequence holds `tokens`.
+    /// How the next token is to be drawn, when the sequence holds `tokens`.
     ///
     /// The gate has seen `kept` completion tokens; one more may be on its way to it.
     pub(crate) fn draw(&mut self, tokens: &[TokenId]) -> Draw {
@@ -297,12 +309,19 @@ impl Generation {
         }
     }
 
-    pub(crate) fn gate(&self) -> &GateState {
-        &self.gate
-    }
-
-    pub(crate) fn gate_time(&self) -> Duration {
-        self.timings.gate
+    /// Adds what came since it was last counted.
+    pub(crate) fn count_into(&mut self, status: &mut EngineStatus) {
+        let now = Counted {
+            released: self.released as u64,
+            discarded: self.usage.discarded_tokens,
+            evaluations: self.gate.report().evaluations,
+            gate_us: self.timings.gate.as_micros() as u64,
+        };
+        let before = std::mem::replace(&mut self.counted, now);
+        status.generation_tokens_total += now.released - before.released;
+        status.discarded_tokens_total += now.discarded - before.discarded;
+        status.gate_evaluations_total += now.evaluations - before.evaluations;
+        status.gate_us_total += now.gate_us - before.gate_us;
     }
 
     pub(crate) fn outbox_mut(&mut self) -> &mut Outbox {

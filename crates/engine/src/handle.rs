@@ -122,11 +122,6 @@ impl TokenStream {
     pub fn try_next(&mut self) -> Option<StreamEvent> {
         self.events.try_recv().ok()
     }
-
-    /// [`Self::next`] for a thread outside any runtime.
-    pub fn blocking_next(&mut self) -> Option<StreamEvent> {
-        self.events.blocking_recv()
-    }
 }
 
 /// Why a call was not taken.
@@ -213,7 +208,7 @@ impl EngineThread {
     }
 }
 
-/// An engine that the caller steps by hand, for tests and the simulation.
+/// The two ends through which calls come: the handle's and the engine's.
 pub(crate) fn doors(config: &EngineConfig) -> (EngineHandle, Receiver<Submission>) {
     let (submissions, receiver) = sync_channel(config.max_waiting);
     let shared = Arc::new(Shared {

@@ -37,7 +37,7 @@ status! {
     blocks_used,
     /// Prompt tokens of calls that have begun.
     prompt_tokens_total,
-    /// Tokens that were released, by sequences that ended or still run.
+    /// Tokens that were released, also of calls that still run.
     generation_tokens_total,
     /// Tokens that were drawn and thrown away after a refusal.
     discarded_tokens_total,
@@ -53,7 +53,7 @@ status! {
     gate_evaluations_total,
     /// Rollbacks.
     gate_attempts_total,
-    /// Calls that the gate refused.
+    /// Choices that the gate refused.
     gate_refusals_total,
     /// Time spent in the gate.
     gate_us_total,

@@ -71,6 +71,24 @@ fn what_was_admitted_arrives_before_the_end() {
     assert_eq!(status.discarded_tokens_total, 1);
 }
 
+/// Who watches the counters sees a long answer grow, not jump at its end.
+#[test]
+fn what_is_released_counts_while_the_call_runs() {
+    let (mut world, mut call) = (World::roomy(MODEL_LEN), Call::long("open", 1));
+    let mut before = 0;
+    for _ in 0..3 {
+        steps(&mut world, &mut [&mut call], 5);
+        let status = world.status();
+        let total = status.generation_tokens_total;
+        assert!(total > before, "{total} after {before}");
+        before = total;
+    }
+    let usages = check_cancelled(&mut world, &mut call);
+    let status = check_idle(&world, 1);
+    assert_eq!(status.generation_tokens_total, usages[0].completion_tokens);
+    assert_eq!(status.discarded_tokens_total, usages[0].discarded_tokens);
+}
+
 #[test]
 fn what_was_held_is_counted_as_discarded() {
     let (mut world, mut call) = (World::roomy(MODEL_LEN), Call::long("completion", 1));
