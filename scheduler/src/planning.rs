@@ -24,12 +24,12 @@ impl Scheduler {
         plan.output
     }
 
-    pub(crate) fn empty_batch(&mut self) -> Vec<SequenceId> {
+    /// Preempts every sequence of the batch.
+    pub(crate) fn empty_batch(&mut self) {
         let mut preempted = Vec::new();
         while !self.running.is_empty() {
             self.preempt_last(&mut preempted);
         }
-        preempted
     }
 
     /// Rows for the batch. Each sequence leaves one token of the budget to each one behind it, so

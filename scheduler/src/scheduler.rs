@@ -175,7 +175,7 @@ impl Scheduler {
     /// Returns the tokens that a step may have now; `None`, and nothing is changed, if this one had
     /// a single token: no smaller step can be planned.
     pub fn give_way(&mut self, plan: &SchedulerOutput) -> Option<usize> {
-        let tokens: usize = plan.rows.iter().map(|row| row.tokens.len()).sum();
+        let tokens = plan.num_tokens();
         if tokens <= 1 {
             return None;
         }

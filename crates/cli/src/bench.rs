@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::args::bench::{BenchCommand, EngineBenchArgs};
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir;
 use crate::env::Environment as Variables;
 use crate::log::{self, Logging};
 use crate::model::Model;
@@ -63,10 +63,11 @@ impl EngineBench {
         let mut config = Config::load(args.flags(), variables)?;
         config.engine.max_waiting = MAX_WAITING;
         let logging = log::start(&config.log)?;
-        let data_dir = DataDir::take(&config.data_dir)?;
+        // A server may have it meanwhile: what is taken from there is what it keeps for later starts.
+        data_dir::make(&config.data_dir)?;
         let model = Model::find(&config)?;
         let dummy = model.dummy_weights();
-        let digests = model_digests::of_model(&model.dir, dummy.as_deref(), data_dir.path())?;
+        let digests = model_digests::of_model(&model.dir, dummy.as_deref(), &config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let engine::Running {
             engine,

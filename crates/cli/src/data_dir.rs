@@ -22,10 +22,8 @@ impl DataDir {
     /// # Errors
     /// It cannot be written, or another server has it.
     pub(crate) fn take(path: &Path) -> Result<Self> {
+        make(path)?;
         let place = path.display();
-        make_private_dir(path).with_context(|| {
-            format!("the data directory {place} cannot be made; choose another with --data-dir")
-        })?;
         let mut lock = open_lock(path).with_context(|| {
             format!(
                 "the data directory {place} cannot be written; check its permissions, or choose \
@@ -56,6 +54,17 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes the directory if it is not there, whoever uses it.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn make(path: &Path) -> Result<()> {
+    make_private_dir(path).with_context(|| {
+        let place = path.display();
+        format!("the data directory {place} cannot be made; choose another with --data-dir")
+    })
 }
 
 /// Whether a server has the directory now.

@@ -248,13 +248,17 @@ pub(crate) fn model_dir(data_dir: &Path) -> PathBuf {
 }
 
 fn unpack(target: &Path) -> std::io::Result<()> {
-    // Under another name until it is whole, so that a start that was cut short leaves no half.
-    let unfinished = target.with_extension("new");
+    // Under another name until it is whole, so that a start that was cut short leaves no half; and
+    // under one of its own, for others may start as well.
+    let unfinished = target.with_extension(format!("{}.new", std::process::id()));
     make_private_dir(&unfinished)?;
     for (name, content) in MODEL_FILES {
         fs::write(unfinished.join(name), content)?;
     }
-    fs::rename(unfinished, target)
+    match fs::rename(&unfinished, target) {
+        Err(_) if target.is_dir() => fs::remove_dir_all(unfinished),
+        renamed => renamed,
+    }
 }
 
 fn model_digest() -> String {

@@ -12,6 +12,9 @@ use crate::device::is_out_of_memory;
 use crate::graphs::{DecodeGraphs, DeviceCapture};
 use crate::sampler::sample_all;
 
+// The scheduler's tables are read by the kernels.
+const _: () = assert!(portcullis_scheduler::BLOCK_TOKENS == portcullis_models::BLOCK_TOKENS);
+
 /// What a runner does beside what it must.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunnerOptions {

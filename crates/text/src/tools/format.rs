@@ -29,11 +29,6 @@ impl ToolFormat {
         }
     }
 
-    /// The format with a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == name)
-    }
-
     /// What the source of a chat template shows of the format; `None` if it knows no tools.
     pub fn of_template(source: &str) -> Option<Self> {
         let has = |word: &str| source.contains(word);
