@@ -88,6 +88,25 @@ fn a_sweep_has_a_point_for_each_load() {
     );
 }
 
+/// The engine of a bench is its own; a server on the same data directory does not mind.
+#[test]
+fn the_engine_is_measured_beside_a_server() {
+    let folder = quick_folder();
+    let _server = Server::start(folder.path());
+    let ran = portcullis()
+        .args(["bench", "throughput", "--data-dir"])
+        .arg(folder.path())
+        .args("--num-prompts 3 --input-len 8 --output-len 4 --output t.json".split(' '))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let report = report(folder.path(), "t.json");
+    assert_eq!(report["completed"], 3);
+    let computed_by = report["environment"]["server"].as_str().unwrap();
+    assert!(computed_by.contains("device cpu, f32"), "{computed_by}");
+}
+
 #[tokio::test]
 async fn ctrl_c_ends_a_run_with_what_was_measured() {
     let folder = quick_folder();

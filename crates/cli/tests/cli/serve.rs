@@ -27,6 +27,33 @@ async fn a_folder_is_served_on_the_port_that_is_printed_until_it_is_told_to_stop
     );
 }
 
+/// Many models are made for more tokens than any cache holds that nobody asked for.
+#[tokio::test]
+async fn a_model_for_very_long_texts_is_served_as_long_as_the_cache_holds() {
+    const MADE_FOR: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("long");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(repository("models/demo/llama")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let config = model.join("config.json");
+    let mut made_for: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    made_for["max_position_embeddings"] = MADE_FOR.into();
+    std::fs::write(&config, made_for.to_string()).unwrap();
+    let args = ["--model", text(&model), "--load-format", "dummy"];
+    let server = Server::start(&dir.path().join("data"), &args);
+    let models: Value = get(&format!("{}/v1/models", server.url), None).await;
+    let len = models["data"][0]["max_model_len"].as_u64().unwrap();
+    assert!((1000..MADE_FOR).contains(&len), "{len}");
+    let (_, log) = server.stop();
+    assert!(
+        log.contains(&format!("a sequence may have {len} tokens")),
+        "{log}"
+    );
+}
+
 #[tokio::test]
 async fn the_demo_answers_its_curl_line_and_shows_the_gate_at_work() {
     let dir = tempfile::tempdir().unwrap();
