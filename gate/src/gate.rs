@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_types::TokenId;
 
 use crate::{
-    Action, GateState, GrammarError, Mode, Quota, RuleSet, Vocabulary,
+    Action, GateState, GrammarError, Mode, Quota, RuleSet, Side, Vocabulary,
     model::{AnswerForm, Grammars, ModelRules},
 };
 
@@ -143,6 +143,13 @@ impl BoundSet {
             true => Action::Observe,
             false => self.set.definition().action(index),
         }
+    }
+
+    /// Whether it may ask for what was written to be drawn again.
+    pub fn can_resample(&self) -> bool {
+        let mut rules = self.set.rules().enumerate();
+        let resamples = |index| self.action(index) == Action::Resample;
+        rules.any(|(index, rule)| rule.on == Side::Output && resamples(index))
     }
 
     /// Whether text may wait for it.

@@ -201,44 +201,35 @@ impl Outbox {
 
     /// Sends what the channel takes, in order.
     pub(crate) fn flush(&mut self) -> Flushed {
-        if let Some(scores) = self.prompt.take() {
-            let event = StreamEvent::Prompt {
-                choice: self.choice,
-                scores: Arc::clone(&scores),
-            };
+        while let Some(event) = self.next() {
             match self.events.try_send(event) {
                 Ok(()) => {}
-                Err(TrySendError::Full(_)) => {
-                    self.prompt = Some(scores);
+                Err(TrySendError::Full(event)) => {
+                    self.put_back(event);
                     return Flushed::Full;
                 }
                 Err(TrySendError::Closed(_)) => return Flushed::Closed,
             }
         }
-        if let Some(admitted) = self.held.take() {
-            let event = StreamEvent::Admitted {
-                choice: self.choice,
-                admitted,
-            };
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(TrySendError::Full(StreamEvent::Admitted { admitted, .. })) => {
-                    self.held = Some(admitted);
-                    return Flushed::Full;
-                }
-                Err(_) => return Flushed::Closed,
-            }
+        Flushed::Empty
+    }
+
+    fn next(&mut self) -> Option<StreamEvent> {
+        let choice = self.choice;
+        if let Some(scores) = self.prompt.take() {
+            return Some(StreamEvent::Prompt { choice, scores });
         }
-        let Some(end) = self.end.take() else {
-            return Flushed::Empty;
-        };
-        match self.events.try_send(end) {
-            Ok(()) => Flushed::Empty,
-            Err(TrySendError::Full(end)) => {
-                self.end = Some(end);
-                Flushed::Full
-            }
-            Err(TrySendError::Closed(_)) => Flushed::Closed,
+        match self.held.take() {
+            Some(admitted) => Some(StreamEvent::Admitted { choice, admitted }),
+            None => self.end.take(),
+        }
+    }
+
+    fn put_back(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Prompt { scores, .. } => self.prompt = Some(scores),
+            StreamEvent::Admitted { admitted, .. } => self.held = Some(admitted),
+            end @ StreamEvent::Ended { .. } => self.end = Some(end),
         }
     }
 }

@@ -417,7 +417,7 @@ impl Writer {
                 }) => {
                     self.in_trouble = false;
                     // First the checkpoint: whoever is answered may ask for a proof at once.
-                    status.send_modify(|status| status.is_good(checkpoint));
+                    status.send_modify(|status| status.note_good(checkpoint));
                     let answered = messages.into_iter().zip(results);
                     answered.for_each(|(message, result)| message.answer(result));
                 }
@@ -584,7 +584,7 @@ impl Status {
         }
     }
 
-    fn is_good(&mut self, checkpoint: Option<SignedCheckpoint>) {
+    fn note_good(&mut self, checkpoint: Option<SignedCheckpoint>) {
         self.trouble = None;
         if let Some(checkpoint) = checkpoint {
             self.checkpoint = checkpoint;

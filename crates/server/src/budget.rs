@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_gate::{Action, Gate, Mode, Quota};
+use portcullis_gate::{BoundSet, Gate, Quota};
 use portcullis_store::KeyId;
 
 /// Keys with a budget that is not full, at most. More than that many who resample in one minute
@@ -105,10 +105,7 @@ impl Budgets {
 
 /// Whether a gate may ask for another attempt: only then is there anything to reserve.
 pub(crate) fn may_resample(gate: &Gate) -> bool {
-    gate.sets().iter().any(|set| {
-        let mut rules = set.set().rules();
-        set.mode() == Mode::Enforce && rules.any(|rule| rule.action == Action::Resample)
-    })
+    gate.sets().iter().any(BoundSet::can_resample)
 }
 
 /// What one call has taken from the budget of its key. Dropping it gives back what was not used.

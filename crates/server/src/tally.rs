@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_engine::Timings;
 use portcullis_gate::{
-    Action, Finding, Gate, GateReport, Mode, Refusal, RuleReport, RuleStatus, Scope,
+    Action, BoundSet, Finding, Gate, GateReport, Refusal, RuleReport, RuleStatus, Scope,
 };
 use portcullis_ledger::{
     self as ledger, CallEnd, Checks, Claim, Found, Matched, Outcome, Resampling, Side,
@@ -308,12 +308,9 @@ fn severity(status: RuleStatus) -> u8 {
 
 /// Whether some rule set that resamples does so by segments.
 fn resamples_segments(gate: &Gate) -> bool {
-    gate.sets().iter().any(|bound| {
-        let set = bound.set();
-        bound.mode() == Mode::Enforce
-            && set.resample().scope == Scope::Segment
-            && set.rules().any(|rule| rule.action == Action::Resample)
-    })
+    let by_segments = |bound: &BoundSet| bound.set().resample().scope == Scope::Segment;
+    let mut sets = gate.sets().iter();
+    sets.any(|bound| by_segments(bound) && bound.can_resample())
 }
 
 fn refused_by(refusal: &Refusal) -> ledger::RefusedBy {

@@ -16,8 +16,8 @@ use std::ops::Range;
 use portcullis_types::{TokenId, TokenMask};
 
 use crate::{
-    Admitted, Cause, Checkpoint, End, Finding, Gate, GateReport, Kind, Refusal, Side, Verdict,
-    model::Grammars, redact::Redactor, retry::RefusedTree, scan::Match, stop::StopSearch,
+    Admitted, BoundSet, Cause, Checkpoint, End, Finding, Gate, GateReport, Kind, Refusal, Side,
+    Verdict, model::Grammars, redact::Redactor, retry::RefusedTree, scan::Match, stop::StopSearch,
     tail::Tail,
 };
 use act::Hit;
@@ -86,7 +86,7 @@ impl GateState {
         });
         Self {
             sets: sets.collect(),
-            reads_again: gate.sets().iter().any(release::can_roll_back),
+            reads_again: gate.sets().iter().any(BoundSet::can_resample),
             history: History::new(needs.history),
             needs,
             written: String::new(),

@@ -1,7 +1,7 @@
 //! What leaves the tail: forward into [`Admitted`], or back.
 
 use super::{GateState, Stop};
-use crate::{Action, Admitted, BoundSet, End, Side, Verdict, tail::Taken};
+use crate::{Admitted, End, Verdict, tail::Taken};
 
 impl GateState {
     /// Releases what no set holds back.
@@ -105,12 +105,6 @@ impl GateState {
             self.report.sampling_modified = true;
         }
     }
-}
-
-/// Whether a set may ask for a roll-back.
-pub(super) fn can_roll_back(set: &BoundSet) -> bool {
-    let mut rules = set.set().rules().enumerate();
-    rules.any(|(index, rule)| rule.on == Side::Output && set.action(index) == Action::Resample)
 }
 
 /// Whether the token with bytes `from..to` tells something of a replaced stretch. A token without
