@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking, in its helpers too"
 )]
+#![expect(clippy::print_stdout, reason = "a test may say what it saw")]
 
 #[expect(clippy::disallowed_methods, reason = "known delays need a clock")]
 mod scripted;
