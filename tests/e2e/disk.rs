@@ -45,6 +45,7 @@ async fn a_full_disk_stops_calls_and_no_restart_is_needed() {
         let whole = world.begin_whole(whole);
         // Its beginning is on record.
         while world.server.metric("vllm:num_requests_running").await < 1.0 {
+            assert!(!whole.is_finished(), "it was not taken, or is too short");
             sleep(Duration::from_millis(10)).await;
         }
         let mut under_way = Vec::new();

@@ -76,6 +76,18 @@ impl World {
         (ledger_of_next_start(folder.path()).await, folder)
     }
 
+    /// Until the server has seen the first signal.
+    async fn until_it_drains(&self) {
+        for _ in 0..3000 {
+            let get = reqwest::Method::GET;
+            if self.server.send(get, "/health", "", "").await.0 == 503 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the signal changed nothing");
+    }
+
     /// The ledger, once the call is closed.
     async fn ledger_once_closed(&self, heard: &Heard) -> Ledger {
         for _ in 0..200 {
@@ -141,15 +153,7 @@ async fn calls_that_a_second_sigterm_cuts_off_are_on_record_as_cancelled() {
     let streams = world.begin(4, 1900).await;
     world.server.terminate();
     // Two signals that come together are one.
-    while world
-        .server
-        .send(reqwest::Method::GET, "/health", "", "")
-        .await
-        .0
-        != 503
-    {
-        sleep(Duration::from_millis(10)).await;
-    }
+    world.until_it_drains().await;
     world.server.terminate();
     check_cancelled(world, streams).await;
 }

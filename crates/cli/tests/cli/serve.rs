@@ -289,9 +289,13 @@ impl Server {
     /// Until it has seen the first signal.
     async fn wait_until_it_drains(&self) {
         let health = format!("{}/health", self.url);
-        while reqwest::get(&health).await.unwrap().status() != 503 {
+        for _ in 0..3000 {
+            if reqwest::get(&health).await.unwrap().status() == 503 {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("the signal changed nothing");
     }
 }
 

@@ -111,8 +111,11 @@ async fn metrics_count_what_was_done() {
     server.get("/somewhere/else").await;
     // The engine publishes once a step; the last step may still be on its way.
     let is_idle = |status: EngineStatus| (status.running, status.blocks_used) == (0, 0);
-    while !is_idle(server.engine.status()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for _ in 0..3000 {
+        if is_idle(server.engine.status()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let metrics = server.get("/metrics").await.text;
     let value = |name: &str| -> f64 {

@@ -9,6 +9,7 @@ use portcullis_text::ToolFormat;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::common::{Server, Setup, say, with};
 use crate::listener::{Live, open, read_all, read_until, said};
@@ -56,7 +57,8 @@ impl Crowd {
             .collect();
         drop(begun);
         for _ in 0..STREAMS {
-            all_begun.recv().await.expect("each stream begins");
+            let begun = timeout(Duration::from_secs(60), all_begun.recv()).await;
+            begun.expect("in time").expect("each stream begins");
         }
         Self {
             live,
@@ -96,11 +98,13 @@ async fn read_on(
 ) {
     let text = format!("{number:02}-").repeat(30 + number);
     let body = with(say(&text), json!({"stream": true, "temperature": 0}));
+    let mut begun = Some(begun);
     loop {
         let mut stream = open(address, &body).await;
         let mut answer = read_until(&mut stream, "data: ").await;
-        // Once is enough.
-        let _ = begun.try_send(());
+        if let Some(begun) = begun.take() {
+            begun.send(()).await.expect("somebody waits for it");
+        }
         answer += &read_all(&mut stream).await;
         assert_eq!(said(&answer), text, "a stream came to harm: {answer}");
         if is_over.load(Ordering::Relaxed) {
