@@ -99,7 +99,8 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The operating system's.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
+    // Under a name of its own, for another process may write the same.
+    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

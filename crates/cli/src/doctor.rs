@@ -237,6 +237,9 @@ fn device(choice: DeviceChoice) -> Finding {
 
 fn kv_cache(config: &Config, model: &Model, machine: Machine) -> Finding {
     const CHECK: &str = "KV cache";
+    if let Err(error) = model.check_len(&config.engine) {
+        return Finding::fail(CHECK, error, "lower --max-model-len");
+    }
     if config.model.device != DeviceChoice::Cpu && config.engine.kv_cache_bytes.is_none() {
         return Finding::ok(
             CHECK,

@@ -16,6 +16,8 @@ use crate::model::Model;
 
 /// A call that has waited for so many steps goes before those of the next class.
 const AGEING_STEPS: u64 = 256;
+/// Sequences that are shorter than this serve nobody.
+const FEW_TOKENS: usize = 512;
 /// Pieces of text that wait for a slow reader before they are merged.
 const STREAM_BUFFER: usize = 64;
 
@@ -32,18 +34,21 @@ pub(crate) struct Running {
 /// # Errors
 /// The weights cannot be loaded, or there is no memory for a cache beside them.
 pub(crate) fn start(config: &Config, model: &Model, clock: &Arc<dyn Clock>) -> Result<Running> {
+    // Before the weights: what was mistyped is known at once.
+    model.check_len(&config.engine)?;
     let plan = |usual_bytes| model.plan_kv(&config.engine, usual_bytes);
     tracing::info!("loading {}: {}", model.root, model.summary());
     let (decoder, kv) = match config.model.device {
         DeviceChoice::Cpu => {
-            // Before the weights: what does not fit is known at once.
+            // Before the weights as well: whether it fits.
             let kv = plan(kv_plan::usual_bytes(Machine::look()))?;
             (model.load_weights()?, kv)
         }
         DeviceChoice::Cuda(_) => {
             let decoder = model.load_weights()?;
             let free = free_beside_steps(&decoder, &config.engine)?;
-            let usual = kv_plan::usual_bytes_on_card(free, config.engine.cuda_graphs);
+            let for_graphs = for_graphs(config, model);
+            let usual = kv_plan::usual_bytes_on_card(free, for_graphs);
             (decoder, plan(usual)?)
         }
     };
@@ -89,11 +94,24 @@ fn tell(model: &Model, kv: KvPlan) {
         kv.tokens
     );
     let (len, most) = (kv.max_model_len, model.shape.max_position);
-    if len < most {
-        tracing::info!(
-            "a sequence may have {len} tokens, of {most} that the model was made for; more with \
-             --max-model-len and --kv-cache-memory"
-        );
+    let told = format!(
+        "a sequence may have {len} tokens, of {most} that the model was made for; more with \
+         --max-model-len and --kv-cache-memory"
+    );
+    match len {
+        len if len >= most => {}
+        len if len < FEW_TOKENS => tracing::warn!("{told}"),
+        _ => tracing::info!("{told}"),
+    }
+}
+
+/// What CUDA graphs are left, if there are to be any.
+fn for_graphs(config: &Config, model: &Model) -> u64 {
+    let limits = &config.engine;
+    let tokens = limits.max_model_len.unwrap_or(model.shape.max_position);
+    match limits.cuda_graphs {
+        true => kv_plan::graph_bytes(&model.shape, limits.max_num_seqs, tokens),
+        false => 0,
     }
 }
 

@@ -14,9 +14,11 @@ const USUAL_PART_OF_FREE: u64 = 4;
 /// A card's memory serves nothing else. What is left is for what the driver takes later: compiled
 /// kernels, libraries' workspaces.
 const LEFT_ON_CARD: u64 = 512 << 20;
-/// What CUDA graphs are left besides: some 150 shapes of some 330 launches, and the logits of the
-/// largest. An assumption; no card has told.
+/// What CUDA graphs are left besides what attention needs in the largest: some 150 shapes of some
+/// 330 launches, and the logits. An assumption; no card has told.
 const LEFT_FOR_GRAPHS: u64 = 1 << 30;
+/// Tokens of a split of a decode's attention.
+const SPLIT_TOKENS: usize = 256;
 
 /// Bytes of the cache on the CPU unless told otherwise.
 pub(crate) fn usual_bytes(machine: Machine) -> u64 {
@@ -24,10 +26,18 @@ pub(crate) fn usual_bytes(machine: Machine) -> u64 {
 }
 
 /// Bytes of the cache on a card unless told otherwise, when weights and the largest step have
-/// what they need.
-pub(crate) fn usual_bytes_on_card(free_bytes: u64, with_graphs: bool) -> u64 {
-    let for_graphs = if with_graphs { LEFT_FOR_GRAPHS } else { 0 };
+/// what they need; `for_graphs` is what CUDA graphs are left.
+pub(crate) fn usual_bytes_on_card(free_bytes: u64, for_graphs: u64) -> u64 {
     free_bytes.saturating_sub(LEFT_ON_CARD + for_graphs)
+}
+
+/// Bytes that CUDA graphs of decodes take on a card, up to `rows` sequences of `tokens`.
+pub(crate) fn graph_bytes(shape: &portcullis_models::Config, rows: usize, tokens: usize) -> u64 {
+    // Attention adds up splits of a row's heads in f32, each with two numbers of its own.
+    let splits = rows * shape.num_heads * tokens.div_ceil(SPLIT_TOKENS);
+    let scratch = (splits * (shape.head_dim + 2) * size_of::<f32>()) as u64;
+    // By the run before the recording, and by the graph.
+    LEFT_FOR_GRAPHS + 2 * scratch
 }
 
 /// Blocks of the cache, and what they hold.
@@ -107,20 +117,24 @@ mod tests {
         seqs: usize,
         len: usize,
     ) -> Result<KvPlan, KvTooSmall> {
-        let limits = EngineLimits {
-            max_model_len: None,
-            max_num_seqs: seqs,
-            max_batched_tokens: 1024,
-            kv_cache_bytes,
-            cuda_graphs: false,
-            max_waiting: 1,
-        };
+        let limits = limits(seqs, kv_cache_bytes);
         let machine = Machine {
             cores: 1,
             memory_bytes: available,
             available_bytes: available,
         };
         KvPlan::new(&limits, usual_bytes(machine), len, BLOCK)
+    }
+
+    fn limits(max_num_seqs: usize, kv_cache_bytes: Option<u64>) -> EngineLimits {
+        EngineLimits {
+            max_model_len: None,
+            max_num_seqs,
+            max_batched_tokens: 1024,
+            kv_cache_bytes,
+            cuda_graphs: false,
+            max_waiting: 1,
+        }
     }
 
     #[test]
@@ -133,10 +147,9 @@ mod tests {
 
     #[test]
     fn on_a_card_libraries_and_graphs_are_left_their_part() {
-        let left = |with_graphs| (8u64 << 30) - usual_bytes_on_card(8 << 30, with_graphs);
-        assert_eq!(left(false), 512 << 20);
-        assert_eq!(left(true), 1536 << 20);
-        assert_eq!(usual_bytes_on_card(1, true), 0);
+        assert_eq!(usual_bytes_on_card(8 << 30, 0), (8 << 30) - (512 << 20));
+        assert_eq!(usual_bytes_on_card(8 << 30, 1 << 30), (13 << 30) / 2);
+        assert_eq!(usual_bytes_on_card(1, 0), 0);
     }
 
     #[test]
@@ -146,6 +159,12 @@ mod tests {
         assert_eq!(len(None, 12 * BLOCK), Ok(96), "a quarter of what is free");
         assert!(len(Some(3 * BLOCK), 1).is_err(), "so large was asked for");
         assert!(len(None, BLOCK).is_err(), "not even a block");
+        let asked = EngineLimits {
+            max_model_len: Some(1000),
+            ..limits(4, None)
+        };
+        let error = KvPlan::new(&asked, 3 * BLOCK, 5000, BLOCK).unwrap_err();
+        assert_eq!(error.max_model_len, 1000, "so long were asked for");
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl Model {
     /// # Errors
     /// Longer ones were asked for than the model was made for, or than the cache holds.
     pub(crate) fn plan_kv(&self, limits: &EngineLimits, usual_bytes: u64) -> Result<KvPlan> {
+        self.check_len(limits)?;
+        let (most, bytes_per_block) = (self.shape.max_position, self.kv_bytes_per_block());
+        Ok(KvPlan::new(limits, usual_bytes, most, bytes_per_block)?)
+    }
+
+    /// # Errors
+    /// Longer sequences were asked for than the model was made for.
+    pub(crate) fn check_len(&self, limits: &EngineLimits) -> Result<()> {
         let most = self.shape.max_position;
         if let Some(asked) = limits.max_model_len.filter(|&asked| asked > most) {
             bail!(
@@ -134,8 +142,7 @@ impl Model {
                 self.root
             );
         }
-        let bytes_per_block = self.kv_bytes_per_block();
-        Ok(KvPlan::new(limits, usual_bytes, most, bytes_per_block)?)
+        Ok(())
     }
 
     /// Bytes that a block of the KV cache takes.

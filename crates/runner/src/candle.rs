@@ -20,8 +20,8 @@ const _: () = assert!(portcullis_scheduler::BLOCK_TOKENS == portcullis_models::B
 pub struct RunnerOptions {
     /// Which decodes run as CUDA graphs; `None`, the default, for none. **No card has run one yet.**
     /// They are recorded when the runner is made, which takes some seconds and memory beside the
-    /// cache. A shape that cannot be recorded, or comes out with other bits than from its launches
-    /// one by one, is named in a warning and goes on without.
+    /// cache. A shape that cannot be recorded, and larger ones with it, or that comes out with other
+    /// bits than from its launches one by one, is named in a warning and goes on without.
     pub graphs: Option<GraphLimits>,
 }
 
@@ -70,7 +70,7 @@ impl CandleRunner {
     /// Takes the decoder and a cache made for it.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// The operating system gives no thread, or the thread ended at once.
     pub fn new(decoder: Decoder, kv: KvCache, options: RunnerOptions) -> std::io::Result<Self> {
         // One step is in flight at a time: the engine collects before it submits again.
         let (steps, inbox) = sync_channel(1);
@@ -84,8 +84,8 @@ impl CandleRunner {
                 let _ = made.send(());
                 model.serve(&inbox, &outbox);
             })?;
-        // A thread that died of it shows at the first collect, which can say so.
-        let _ = is_made.recv();
+        let died = |_| std::io::Error::other("the model's thread ended while it started");
+        is_made.recv().map_err(died)?;
         Ok(Self {
             steps: Some(steps),
             results,
@@ -144,9 +144,9 @@ impl Model {
         }
     }
 
-    /// Shapes of decodes that run as CUDA graphs.
+    /// Shapes of decodes that have run as CUDA graphs, and came to the bits of their launches.
     pub fn num_graphs(&self) -> usize {
-        self.graphs.as_ref().map_or(0, DecodeGraphs::len)
+        self.graphs.as_ref().map_or(0, DecodeGraphs::num_checked)
     }
 
     /// Computes one step. `draws` has one entry for each row with `samples`, in row order.

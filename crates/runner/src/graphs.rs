@@ -61,7 +61,7 @@ struct DecodeGraph<G> {
 
 impl<C: Capture> DecodeGraphs<C> {
     /// Records every shape within `limits`. `cache` is the one of all later steps: graphs hold its
-    /// addresses. Where one cannot be recorded, that is told, and it and those after it stay eager.
+    /// addresses. Where one cannot be recorded, that is told, and it and larger ones stay eager.
     ///
     /// # Errors
     /// No memory for their logits.
@@ -79,13 +79,18 @@ impl<C: Capture> DecodeGraphs<C> {
             logits: Tensor::zeros(logits, decoder.dtype(), decoder.device())?,
             graphs: HashMap::new(),
         };
+        let mut failed: Vec<DecodeShape> = Vec::new();
         for shape in shapes {
+            if failed.iter().any(|smaller| has_room_for(shape, *smaller)) {
+                continue;
+            }
             if let Err(error) = graphs.record_one(shape, decoder, cache) {
-                give_up(shape, &error);
-                break;
+                tracing::warn!("from {shape:?} on there are no CUDA graphs: {error}");
+                failed.push(shape);
             }
         }
-        tracing::info!("{} shapes of decodes recorded as CUDA graphs", graphs.len());
+        let recorded = graphs.graphs.len();
+        tracing::info!("{recorded} shapes of decodes recorded as CUDA graphs");
         Ok(graphs)
     }
 
@@ -114,16 +119,20 @@ impl<C: Capture> DecodeGraphs<C> {
         match ran.and_then(|()| self.rows(batch.sequences.len())) {
             Ok(logits) => Ok(Some(logits)),
             Err(error) => {
-                give_up(shape, &error);
+                tracing::warn!(
+                    "the CUDA graph of {shape:?} is given up, such steps are launched one kernel at \
+                     a time: {error}"
+                );
                 self.graphs.remove(&shape);
                 Ok(None)
             }
         }
     }
 
-    /// Shapes that run as graphs.
-    pub(crate) fn len(&self) -> usize {
-        self.graphs.len()
+    /// Shapes that have run as graphs, and came to the bits of their launches.
+    pub(crate) fn num_checked(&self) -> usize {
+        let checked = self.graphs.values().filter(|graph| graph.is_checked);
+        checked.count()
     }
 
     /// With tables of padding alone: what is launched does not depend on them, and nothing of the
@@ -174,14 +183,14 @@ impl<G> DecodeGraph<G> {
             ))?;
         }
         self.is_checked = true;
+        tracing::info!("decodes of {:?} run as a CUDA graph", self.tables.shape());
         Ok(())
     }
 }
 
-fn give_up(shape: DecodeShape, error: &ModelError) {
-    tracing::warn!(
-        "no CUDA graph of {shape:?}: {error}; such steps are launched one kernel at a time"
-    );
+/// Whether whatever fits the smaller shape fits this one, which so takes no less memory.
+fn has_room_for(shape: DecodeShape, smaller: DecodeShape) -> bool {
+    shape.rows >= smaller.rows && shape.context_max >= smaller.context_max
 }
 
 /// The bits of every number, in the host's memory. A short number's are those of the f32 that it

@@ -52,7 +52,7 @@ fn a_thousand_requests_on_a_card_by_graphs() {
     let card = serve(&mut model_by_graphs, 1000);
     assert!(
         model_by_graphs.num_graphs() > 0,
-        "none was recorded; see the warnings"
+        "none ran; see the warnings"
     );
     check(
         &card,

@@ -94,12 +94,13 @@ fn every_shape_is_recorded_at_start_and_decodes_have_the_eager_bits() {
     );
     assert!(twins.step(&[(1, 1), (0, 2)]).is_none(), "half a prefill");
     assert_eq!(twins.graphs.capture.captures.get(), 2, "at start alone");
+    assert_eq!(twins.graphs.num_checked(), 2);
 }
 
 #[test]
 fn what_cannot_be_recorded_stays_eager() {
     let mut twins = Twins::faulty(Fault::Capture);
-    assert_eq!(twins.graphs.len(), 0);
+    assert_eq!(twins.graphs.graphs.len(), 0);
     assert_eq!(twins.graphs.capture.captures.get(), 1, "no other is tried");
     twins.step(&[(0, 4)]);
     assert!(twins.step(&[(0, 1)]).is_none());
@@ -110,10 +111,11 @@ fn a_graph_with_other_bits_is_given_up_before_its_first_step() {
     for fault in [Fault::Bits, Fault::Idle] {
         let mut twins = Twins::faulty(fault);
         twins.step(&[(0, 4)]);
-        assert_eq!(twins.graphs.len(), 2);
+        assert_eq!(twins.graphs.graphs.len(), 2);
         assert!(twins.step(&[(0, 1)]).is_none());
+        assert_eq!(twins.graphs.num_checked(), 0);
         assert_eq!(
-            twins.graphs.len(),
+            twins.graphs.graphs.len(),
             1,
             "that of two rows is not known to be wrong"
         );
@@ -128,7 +130,7 @@ fn a_graph_that_fails_is_given_up() {
     assert!(twins.step(&[(0, 1)]).is_some());
     assert!(twins.step(&[(0, 1)]).is_none(), "the launch that fails");
     assert!(twins.step(&[(0, 1)]).is_none(), "no other is tried");
-    assert_eq!(twins.graphs.len(), 1);
+    assert_eq!(twins.graphs.graphs.len(), 1);
 }
 
 /// A model that runs by graphs where it can, beside one that does not.
