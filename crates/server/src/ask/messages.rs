@@ -106,7 +106,7 @@ impl MessagesRequest {
             fields: CallFields {
                 n: None,
                 response_format: None,
-                stop: stop.map(Stop::Many),
+                stop: stop.map(Stop::Many).or(common.stop),
                 ..common
             },
         })

@@ -16,13 +16,13 @@ use crate::state::App;
 use crate::tally::InputReport;
 use crate::validate::{NotSubmitted, Origin, RefusedCall};
 use crate::wire;
-use crate::wire::call::CallFields;
+use crate::wire::call::ModelFields;
 use crate::wire::completion::Prompt;
 use crate::wire::embedding::EmbeddingFields;
 
 /// A parsed `/v1/embeddings` body for the model that makes them.
 pub(crate) struct EmbeddingRequest {
-    common: CallFields,
+    common: ModelFields,
     own: EmbeddingFields,
     embedder: ServedEmbedder,
 }
@@ -31,7 +31,7 @@ impl EmbeddingRequest {
     /// # Errors
     /// The first field that cannot be read, by name; or no such model makes embeddings here.
     pub(crate) fn parse(app: &App, body: &[u8]) -> Result<Self, ApiError> {
-        let (common, own): (CallFields, _) = (wire::parse(body)?, wire::parse(body)?);
+        let (common, own): (ModelFields, _) = (wire::parse(body)?, wire::parse(body)?);
         let model = common.model.as_deref().ok_or_else(|| required("model"))?;
         Ok(Self {
             embedder: find(app, model)?.clone(),

@@ -37,7 +37,7 @@ use crate::state::AppState;
 use crate::wire::admin::{
     BindingBody, KeyBody, KeyChangeFields, List, NewKeyBody, NewKeyFields, TargetFields,
 };
-use crate::wire::call::CallFields;
+use crate::wire::call::{CallFields, ConversationFields, ModelFields};
 use crate::wire::chat::{ChatChunk, ChatCompletion, ChatFields};
 use crate::wire::completion::{CompletionFields, TextCompletion};
 use crate::wire::embedding::{EmbeddingFields, Embeddings};
@@ -115,7 +115,7 @@ fn conversations() -> Api {
             inference::complete::<ResponsesRequest>,
             |it| {
                 it.needs(Permission::Infer)
-                    .takes_both::<CallFields, ResponsesFields>()
+                    .takes_both::<ConversationFields, ResponsesFields>()
                     .gives::<ResponseBody>()
                     .streams::<ResponseEvent>()
             },
@@ -131,7 +131,7 @@ fn messages() -> Api {
             inference::complete::<MessagesRequest>,
             |it| {
                 it.needs(Permission::Infer)
-                    .takes_both::<CallFields, MessagesFields>()
+                    .takes_both::<ConversationFields, MessagesFields>()
                     .gives::<MessageBody>()
                     .streams::<MessageEvent>()
             },
@@ -142,7 +142,7 @@ fn messages() -> Api {
             inference::count_tokens,
             |it| {
                 it.needs(Permission::Infer)
-                    .takes_both::<CallFields, MessagesFields>()
+                    .takes_both::<ConversationFields, MessagesFields>()
                     .gives::<TokenCount>()
             },
         )
@@ -157,7 +157,7 @@ fn texts() -> Api {
             embeddings::embed,
             |it| {
                 it.needs(Permission::Infer)
-                    .takes_both::<CallFields, EmbeddingFields>()
+                    .takes_both::<ModelFields, EmbeddingFields>()
                     .gives::<Embeddings>()
             },
         )

@@ -1,16 +1,32 @@
-//! What chat and text completions have in common.
+//! What the endpoints that run a model have in common.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use portcullis_types::{Priority, TokenId, Usage};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::tools::ResponseFormatField;
 use super::words::PrioritySchema;
 
-/// The fields of a request that both endpoints know. Read from the same bytes as the endpoint's
-/// own fields; each reading ignores the fields of the other.
+/// What every endpoint that runs a model reads.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a JSON object")]
+pub(crate) struct ModelFields {
+    /// The deployment, as `/v1/models` lists it.
+    pub(crate) model: Option<String>,
+    /// Read for its type alone: identity comes from the key.
+    #[serde(rename = "user")]
+    pub(crate) _user: Option<String>,
+    /// What the call asks of the gate.
+    pub(crate) admissibility: Option<AdmissibilityFields>,
+}
+
+/// The fields of a request for text. Read from the same bytes as the endpoint's own fields; each
+/// reading ignores the fields of the other. Responses and messages pass some over: see
+/// [`ConversationFields`].
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a JSON object")]
 pub(crate) struct CallFields {
@@ -67,6 +83,26 @@ impl CallFields {
         options
             .and_then(|options| options.include_usage)
             .unwrap_or(false)
+    }
+}
+
+/// [`CallFields`] for the document of responses and messages, which give one answer and have its form
+/// in a field of their own.
+pub(crate) struct ConversationFields;
+
+impl JsonSchema for ConversationFields {
+    fn schema_name() -> Cow<'static, str> {
+        "ConversationFields".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let mut schema = CallFields::json_schema(schemas);
+        if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+            for passed_over in ["n", "response_format"] {
+                fields.remove(passed_over);
+            }
+        }
+        schema
     }
 }
 

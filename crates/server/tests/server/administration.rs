@@ -75,6 +75,44 @@ async fn each_operation_asks_for_what_its_description_says() {
     assert!(asked > 35, "{asked}");
 }
 
+/// What an endpoint passes over is not in its description.
+#[tokio::test]
+async fn no_operation_describes_fields_that_it_passes_over() {
+    let document = Server::start().await.get("/openapi.json").await.json();
+    let schemas = &document["components"]["schemas"];
+    let fields = |path: &str| {
+        let body = &document["paths"][path]["post"]["requestBody"]["content"];
+        let parts = body["application/json"]["schema"]["allOf"]
+            .as_array()
+            .unwrap();
+        let names = parts.iter().flat_map(|part| {
+            let name = part["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            schemas[name]["properties"].as_object().unwrap().keys()
+        });
+        names.map(String::as_str).collect::<Vec<_>>()
+    };
+    assert!(fields("/v1/chat/completions").contains(&"response_format"));
+    for path in ["/v1/responses", "/v1/messages"] {
+        let fields = fields(path);
+        assert!(
+            fields.contains(&"temperature") && !fields.contains(&"n"),
+            "{fields:?}"
+        );
+        assert!(!fields.contains(&"response_format"), "{fields:?}");
+    }
+    let mut fields = fields("/v1/embeddings");
+    fields.sort_unstable();
+    let expect = [
+        "admissibility",
+        "dimensions",
+        "encoding_format",
+        "input",
+        "model",
+        "user",
+    ];
+    assert_eq!(fields, expect);
+}
+
 fn routes_and_roles() -> Vec<(Method, String, &'static [Role])> {
     use Role::{Admin, Approver, Auditor, Author, Inference};
     let rules = "/v1/rulesets";
