@@ -46,7 +46,7 @@ pub use device::recording::{Recording, record};
 pub use embedding::embedding;
 pub use linear::{LinearWeight, linear, linears};
 pub use mixture::mixture;
-pub use paged_attention::{AttentionParams, paged_attention};
+pub use paged_attention::{AttentionParams, SPLIT_TOKENS, decode_scratch_bytes, paged_attention};
 #[cfg(feature = "emulation")]
 pub use plain::with_plain_loops;
 pub use rope_kv_write::rope_kv_write;

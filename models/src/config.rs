@@ -6,7 +6,7 @@ mod raw;
 use std::path::Path;
 
 use candle_core::DType;
-use portcullis_kernels::BLOCK_TOKENS;
+use portcullis_kernels::{BLOCK_TOKENS, decode_scratch_bytes};
 use raw::RawConfig;
 
 use crate::ModelError;
@@ -134,5 +134,10 @@ impl Config {
             * BLOCK_TOKENS
             * self.head_dim
             * dtype.size_in_bytes()
+    }
+
+    /// Bytes that attention of a decode takes on a card beside its cache, at most.
+    pub fn decode_scratch_bytes(&self, rows: usize, context: usize) -> usize {
+        decode_scratch_bytes(rows, self.num_heads, self.head_dim, context)
     }
 }

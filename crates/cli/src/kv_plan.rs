@@ -17,8 +17,6 @@ const LEFT_ON_CARD: u64 = 512 << 20;
 /// What CUDA graphs are left besides what attention needs in the largest: some 150 shapes of some
 /// 330 launches, and the logits. An assumption; no card has told.
 const LEFT_FOR_GRAPHS: u64 = 1 << 30;
-/// Tokens of a split of a decode's attention.
-const SPLIT_TOKENS: usize = 256;
 
 /// Bytes of the cache on the CPU unless told otherwise.
 pub(crate) fn usual_bytes(machine: Machine) -> u64 {
@@ -33,11 +31,8 @@ pub(crate) fn usual_bytes_on_card(free_bytes: u64, for_graphs: u64) -> u64 {
 
 /// Bytes that CUDA graphs of decodes take on a card, up to `rows` sequences of `tokens`.
 pub(crate) fn graph_bytes(shape: &portcullis_models::Config, rows: usize, tokens: usize) -> u64 {
-    // Attention adds up splits of a row's heads in f32, each with two numbers of its own.
-    let splits = rows * shape.num_heads * tokens.div_ceil(SPLIT_TOKENS);
-    let scratch = (splits * (shape.head_dim + 2) * size_of::<f32>()) as u64;
     // By the run before the recording, and by the graph.
-    LEFT_FOR_GRAPHS + 2 * scratch
+    LEFT_FOR_GRAPHS + 2 * shape.decode_scratch_bytes(rows, tokens) as u64
 }
 
 /// Blocks of the cache, and what they hold.

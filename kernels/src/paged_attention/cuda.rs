@@ -2,15 +2,13 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{AttentionParams, Heads, NAME, PagedAttention};
+use super::{AttentionParams, Heads, NAME, PagedAttention, SPLIT_TOKENS};
 use crate::BLOCK_TOKENS;
 use crate::device::{Backend, Launch, Params, Span, WARP, suffix, wide};
 use crate::device_batch::Rows;
 
 /// `THREADS` of the kernels.
 const THREADS: usize = 128;
-/// `SPLIT` of the kernels, in tokens.
-const SPLIT_TOKENS: usize = 256;
 /// `HEADS` of the kernels: query heads that a block computes at most.
 const PACK_HEADS: usize = 16;
 /// `STAGES` of the kernels: tiles that a warp has under way.

@@ -17,6 +17,15 @@ use crate::{
 
 const NAME: &str = "paged_attention";
 
+/// `SPLIT` of the kernels: tokens of a context that one block looks at.
+pub const SPLIT_TOKENS: usize = 256;
+
+/// Bytes on a card of what the splits of a decode leave to be added up: for each split of each of
+/// the `heads` query heads of a row, the sum over its values and two numbers of f32.
+pub fn decode_scratch_bytes(rows: usize, heads: usize, head_dim: usize, context: usize) -> usize {
+    rows * heads * context.div_ceil(SPLIT_TOKENS) * (head_dim + 2) * size_of::<f32>()
+}
+
 /// What is the same for every row of one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionParams {

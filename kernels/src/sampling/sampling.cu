@@ -123,6 +123,11 @@ __device__ bool is_allowed(const Sampling &p, const Row &row, uint32_t token) {
   return word < row.allowed.count && (p.lists[row.allowed.first + word] >> (token % 32) & 1) != 0;
 }
 
+// A row's logits after bias and penalties, once `adjust` has written them.
+__device__ Span<const float> adjusted_logits(const Sampling &p, const Row &row) {
+  return {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
+}
+
 // Writes the logits of a part after bias and penalties, without what may not be drawn.
 __device__ void adjust(const Sampling &p, const Row &row, const Candidates &part) {
   const Span<float> adjusted = p.adjusted.from(uint64_t(row.adjusted) * p.vocab);
@@ -154,7 +159,7 @@ __device__ void adjust(const Sampling &p, const Row &row, const Candidates &part
 // row's largest.
 __device__ Candidates of_draw(const Sampling &p, const Row &row, Candidates model, float max) {
   if (row.adjusted != NONE)
-    model.logits = {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
+    model.logits = adjusted_logits(p, row);
   model.max = max;
   model.temperature = row.temperature;
   model.floor = row.floor;
@@ -325,7 +330,7 @@ __device__ void survey_largest(const Sampling &p) {
   if (row.adjusted != NONE) {
     adjust(p, row, part);
     Candidates adjusted = part;
-    adjusted.logits = {p.adjusted.at(uint64_t(row.adjusted) * p.vocab, 1), p.vocab};
+    adjusted.logits = adjusted_logits(p, row);
     of_draw = largest(adjusted);
   }
   if (threadIdx.x == 0) {

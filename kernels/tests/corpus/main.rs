@@ -12,3 +12,5 @@ mod rope_kv_write;
 mod route;
 mod sampling;
 mod silu_mul;
+#[path = "../cases/uniform.rs"]
+mod uniform;

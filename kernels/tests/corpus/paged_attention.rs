@@ -8,7 +8,8 @@ use portcullis_kernels::{
     AttentionParams, BLOCK_TOKENS, Order, PagedBatch, SequenceSpan, emulate, paged_attention,
 };
 
-use crate::check::{Tolerance, check, random, uniform};
+use crate::check::{Tolerance, check, random};
+use crate::uniform::uniform;
 
 const KV_HEADS: usize = 2;
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];

@@ -4,7 +4,7 @@
 //! written into tables that stay where they are, and then computed from them.
 
 use candle_core::Tensor;
-use portcullis_kernels::{DecodeShape, DecodeTables};
+use portcullis_kernels::{DecodeShape, DecodeTables, SPLIT_TOKENS};
 
 use super::{Batch, Decoder};
 use crate::{KvCache, ModelError};
@@ -14,10 +14,6 @@ use crate::{KvCache, ModelError};
 const ROWS: [usize; 18] = [
     1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256,
 ];
-
-/// Contexts are bounded by this many tokens times a power of two: what attention computes at once,
-/// so that a smaller bound would save nothing.
-const CONTEXT_STEP: usize = 256;
 
 /// Rows of the smallest shape with room for `rows`, or of the largest that there is.
 pub fn decode_rows(rows: usize) -> usize {
@@ -55,7 +51,7 @@ impl Decoder {
     /// of which has more than `context` tokens: those of the shortest contexts first.
     pub fn decode_shapes(&self, rows: usize, context: usize) -> Vec<DecodeShape> {
         let longest = self.context_bound(context.clamp(1, self.config.max_position));
-        let bounds = (0..).map(|power| self.context_bound(CONTEXT_STEP << power));
+        let bounds = (0..).map(|power| self.context_bound(SPLIT_TOKENS << power));
         let mut bounds: Vec<usize> = bounds.take_while(|&bound| bound < longest).collect();
         bounds.push(longest);
         let rows_max = decode_rows(rows);
@@ -66,10 +62,11 @@ impl Decoder {
         shapes.collect()
     }
 
-    /// The bound of a shape for contexts of up to `tokens`.
+    /// The bound of a shape for contexts of up to `tokens`: what a block of attention looks at, times
+    /// a power of two. A smaller one would save nothing.
     fn context_bound(&self, tokens: usize) -> usize {
-        let steps = tokens.div_ceil(CONTEXT_STEP).next_power_of_two();
-        self.config.max_position.min(steps * CONTEXT_STEP)
+        let steps = tokens.div_ceil(SPLIT_TOKENS).next_power_of_two();
+        self.config.max_position.min(steps * SPLIT_TOKENS)
     }
 
     /// Tables for decodes of a shape over a cache made for this decoder; all their rows are

@@ -2,7 +2,7 @@
 
 use portcullis_kernels::DrawRow;
 
-use crate::check::uniform;
+use crate::uniform::uniform;
 
 /// A [`DrawRow`] that owns its lists.
 #[derive(Clone, Debug)]
